@@ -1,0 +1,57 @@
+# Works with GNU make 3.81 (macOS) and later.
+PRESET ?= demo
+SEED ?= 0
+DATA ?=
+
+BIN := .venv/bin/python
+IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# A version manager may leave a python3.13 in the path that does not start, so each one is tried.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  $$p -c '$(IN_RANGE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+DATA_OPTION = $(if $(DATA),--data "$(DATA)")
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab weights bench notebooks clean
+
+help:  ## list these commands
+	@echo "make run [DATA=folder] [PRESET=demo] [SEED=0]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+
+run: .venv/.installed-run  ## execute the notebooks, write runs/<preset>/index.html (DATA: a CelebA folder)
+	@$(BIN) -m idf run --preset "$(PRESET)" --seed "$(SEED)" $(DATA_OPTION)
+
+test: .venv/.installed-test  ## run all tests, notebooks included
+	@$(BIN) -m pytest -q
+
+lab: .venv/.installed-run  ## open the notebooks in JupyterLab
+	@$(BIN) -m jupyterlab --notebook-dir=.
+
+weights: .venv/.installed-run  ## train all shipped weights again (resumes where it stopped)
+	@$(BIN) -m idf weights $(DATA_OPTION)
+
+bench: .venv/.installed-run  ## measure speed, write data/results/speed.json
+	@$(BIN) -m idf bench $(DATA_OPTION)
+
+notebooks: .venv/.installed-test  ## execute the notebooks and keep their outputs in notebooks/
+	@$(BIN) -m idf run --update --out runs/notebooks
+	@$(BIN) -m nbstripout --keep-output --keep-count --keep-id \
+	  --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill" notebooks/[0-9][0-9]_*.ipynb
+
+clean:  ## remove the virtual environment and caches (runs/ stays)
+	rm -rf .venv *.egg-info .pytest_cache .hypothesis
+	find idf tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+.venv/bin/python:
+	@$(or $(PYTHON),false) -c '$(IN_RANGE)' >/dev/null 2>&1 || { \
+	  echo "$(if $(PYTHON),$(PYTHON) is not,There is no) Python 3.11, 3.12 or 3.13 with venv:" \
+	    "install one or name it with make PYTHON=/path/to/python." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/.installed-run: pyproject.toml .venv/bin/python
+	@echo "Installing into .venv: a minute or two, several GB on Linux (PyTorch with its GPU libraries)."
+	@$(BIN) -m pip install -qq --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.installed-test: .venv/.installed-run
+	@$(BIN) -m pip install -qq --disable-pip-version-check --editable ".[test]"
+	@touch $@

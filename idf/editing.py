@@ -1,0 +1,330 @@
+"""Scenario 1, attribute editing: stage A, stage B, and Algorithm 1 around them."""
+
+import contextlib
+import copy
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import AutocastKwargs
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from idf import losses
+from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
+from idf.config import HAIR, Config, UserError
+from idf.data import Faces
+from idf.networks import DomainDiscriminator, PatchDiscriminator, PoisonGenerator, make_generator
+
+
+def make_accelerator(bf16: bool) -> Accelerator:
+    """Device, bf16 autocast and processes by Hugging Face Accelerate."""
+    # one Python process may run several trainings, each with its own precision
+    AcceleratorState._reset_state()
+    # torchrun without a GPU: Accelerate joins the processes only when told to stay on the CPU
+    cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+    # the cache would hand the copy of a weight made under no_grad to a later pass that needs its gradient
+    handlers = [AutocastKwargs(cache_enabled=False)]
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=handlers)
+
+
+@dataclass
+class Training:
+    """Networks and optimizers of one run of Algorithm 1, at iteration `iteration`."""
+
+    config: Config
+    accelerator: Accelerator
+    surrogate: nn.Module
+    d_a: nn.Module
+    poisoner: nn.Module
+    d_b: nn.Module
+    best: nn.Module
+    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
+    iteration: int = 0
+    best_distance: float = float("-inf")
+    history: list[dict] = field(default_factory=list)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"surrogate": self.surrogate, "d_a": self.d_a, "poisoner": self.poisoner, "d_b": self.d_b}
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {f"best.{name}": value for name, value in self.best.state_dict().items()}
+        for name, network in self.networks().items():
+            tensors |= network_and_optimizer_tensors(name, network, self.optimizers[name])
+        return tensors
+
+
+def make_training(config: Config, surrogate: nn.Module | None = None, d_a: nn.Module | None = None,
+                  network: str = "Res6") -> Training:
+    """Fresh networks from config.seed; a given surrogate and D_A are used instead (PG without alternation)."""
+    accelerator = make_accelerator(config.bf16)
+    torch.manual_seed(config.seed)
+    poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
+    training = Training(
+        config, accelerator,
+        surrogate=surrogate or make_generator(network, config),
+        d_a=d_a or DomainDiscriminator(config.size, len(config.domains), config.width_d),
+        poisoner=poisoner, d_b=PatchDiscriminator(config.size, config.width_d_b), best=copy.deepcopy(poisoner),
+    )
+    rates = {"surrogate": config.lr, "d_a": config.lr, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
+    training.best.to(accelerator.device)
+    for name, network in training.networks().items():
+        # averaged by hand in `step`, because DistributedDataParallel does not follow the penalty's double backward
+        network.to(accelerator.device).train().requires_grad_(True)
+        training.optimizers[name] = torch.optim.Adam(network.parameters(), lr=rates[name], betas=(0.5, 0.999))
+    return training
+
+
+@contextlib.contextmanager
+def weights_fixed(*networks: nn.Module):
+    """No gradient for these weights: backward stops at the activations, which saves a third of its work."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
+def step(training: Training, name: str, loss: Tensor) -> None:
+    """One Adam step of the network called name; gradients are averaged over the processes."""
+    network, optimizer, accelerator = training.networks()[name], training.optimizers[name], training.accelerator
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    if accelerator.num_processes > 1:
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+    optimizer.step()
+
+
+def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+    """Stage A: D_A learns real from forged (WGAN-GP) and the labels of real faces."""
+    config = training.config
+    with training.accelerator.autocast():
+        with torch.no_grad():  # D_A's step must not reach SM
+            y = training.surrogate(x, c_trg)
+        scores, logits = training.d_a(torch.cat([x, y]))
+        real, fake = scores.float().chunk(2)
+        terms = {
+            "d_a_adv": fake.mean() - real.mean(),
+            "d_a_cls": losses.classification(logits[: len(x)], c),
+            "d_a_gp": losses.gradient_penalty(lambda x_hat: training.d_a(x_hat)[0], x, y.to(x.dtype), alpha),
+        }
+    step(training, "d_a", terms["d_a_adv"] + config.lambda_cls * terms["d_a_cls"] + config.lambda_gp * terms["d_a_gp"])
+    return terms
+
+
+def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[str, Tensor]:
+    """Stage A: SM fools D_A, reaches the label c_trg, and leads back to x (StarGAN). It never sees PG's output."""
+    config = training.config
+    with weights_fixed(training.d_a), training.accelerator.autocast():
+        y = training.surrogate(x, c_trg)
+        scores, logits = training.d_a(y)
+        terms = {
+            "sm_adv": -scores.float().mean(),
+            "sm_cls": losses.classification(logits, c_trg),
+            "sm_rec": (x - training.surrogate(y, c)).abs().float().mean(),
+        }
+        loss = terms["sm_adv"] + config.lambda_cls * terms["sm_cls"] + config.lambda_rec * terms["sm_rec"]
+        step(training, "surrogate", loss)
+    return terms
+
+
+def update_d_b(training: Training, x: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+    """Stage B: D_B learns clean from infected faces (WGAN-GP, Eq. 5)."""
+    config = training.config
+    with training.accelerator.autocast():
+        with torch.no_grad():  # D_B's step must not reach PG
+            x_infected = losses.infect(x, training.poisoner(x).to(x.dtype), config.eps)
+        loss = losses.critic_loss(training.d_b, x, x_infected, alpha, config.lambda_gp)
+    step(training, "d_b", loss)
+    return {"d_b": loss}
+
+
+def poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple[nn.Module, nn.Module] | None,
+                ) -> tuple[Tensor, dict[str, Tensor]]:
+    """L_PG = L + L' + lambda * L_B of Eq. 12 on a batch, and its terms.
+
+    previous is (SM, D_A) of the last iteration. Where SM has not changed since, L and L' share their forgeries and
+    differ only in D_A: one pass gives both.
+    """
+    config = training.config
+    targets = losses.target_labels(c, config.domains, HAIR)
+    weights = (config.lambda_bs, config.lambda_cyc, config.lambda_dom)
+    x_infected = losses.infect(x, training.poisoner(x).to(x.dtype), config.eps)
+
+    def influence(surrogate: nn.Module, *critics: nn.Module) -> dict[str, Tensor]:
+        return losses.influence_loss(surrogate, critics, x, c, x_infected, targets, weights, config.mu_per_sample)
+
+    if previous is None:
+        terms = influence(training.surrogate, training.d_a)
+        total = terms["total"]
+    elif previous[0] is training.surrogate:
+        terms = influence(training.surrogate, training.d_a, previous[1])
+        total = 2 * terms["total"]
+    else:
+        terms = influence(training.surrogate, training.d_a)
+        total = terms["total"] + influence(*previous)["total"]
+    terms["adv"] = losses.adversarial_loss(training.d_b, x_infected)
+    return total + config.lambda_adv * terms["adv"], terms
+
+
+def update_poison(training: Training, x: Tensor, c: Tensor, previous: tuple[nn.Module, nn.Module] | None,
+                  ) -> dict[str, Tensor]:
+    """Stage B: PG drives the forgeries of x' away from those of x. SM, D_A and D_B keep their weights."""
+    fixed = [training.surrogate, training.d_a, training.d_b]
+    with weights_fixed(*fixed), training.accelerator.autocast():
+        loss, terms = poison_loss(training, x, c, previous)
+        step(training, "poisoner", loss)
+    return {"pg_" + name: value for name, value in terms.items()}
+
+
+@torch.no_grad()
+def forgery_distance(training: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -> float:
+    """D(y, y'), mean L1 over a fixed validation batch (Algorithm 1, line 20), PG in evaluation mode."""
+    was_training = poisoner.training
+    poisoner.eval()
+    with training.accelerator.autocast():
+        targets = losses.target_labels(c, training.config.domains, HAIR)
+        x_infected = losses.infect(x, poisoner(x).to(x.dtype), training.config.eps)
+        y, y_infected = (losses.forge(training.surrogate, image, targets) for image in (x, x_infected))
+    poisoner.train(was_training)
+    return (y - y_infected).abs().float().mean().item()
+
+
+def keep_best(training: Training, x: Tensor, c: Tensor) -> None:
+    """Algorithm 1, lines 19-23. SM has moved since PG_best was kept, so both are measured on today's SM."""
+    kept = forgery_distance(training, training.best, x, c)
+    distance = forgery_distance(training, training.poisoner, x, c)
+    if training.best_distance == float("-inf") or distance > kept:
+        training.best.load_state_dict(training.poisoner.state_dict())
+        kept = distance
+    training.best_distance = kept
+
+
+def randomness(config: Config, iteration: int, rank: int) -> torch.Generator:
+    """A generator that depends on nothing but seed, iteration and process: a resumed run draws the same numbers."""
+    return torch.Generator().manual_seed((config.seed * 1_000_003 + iteration) * 1009 + rank)
+
+
+def set_learning_rates(training: Training) -> None:
+    """StarGAN's schedule: constant, then linear to 0 over the last `decay` of the iterations."""
+    config = training.config
+    left = 1 - training.iteration / config.iterations
+    factor = min(1.0, left / config.decay) if config.decay else 1.0
+    rates = {"surrogate": config.lr, "d_a": config.lr, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
+    for name, optimizer in training.optimizers.items():
+        optimizer.param_groups[0]["lr"] = rates[name] * factor
+
+
+def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple[nn.Module, nn.Module]) -> dict[str, Tensor]:
+    """One iteration of Algorithm 1: D_A, every n_critic-th time SM, then D_B and PG. previous: room for a snapshot."""
+    config, i = training.config, training.iteration
+    rank, world = training.accelerator.process_index, training.accelerator.num_processes
+    generator = randomness(config, i, rank)
+    x, c = faces.batch(i, config.batch, config.seed, balance=config.balance, rank=rank, world=world)
+    c_trg = c[torch.randperm(len(c), generator=generator)]
+    alpha, alpha_b = torch.rand(2, len(x), 1, 1, 1, generator=generator)
+    x, c, c_trg, alpha, alpha_b = (t.to(training.accelerator.device) for t in (x, c, c_trg, alpha, alpha_b))
+    poisons = "B" in stages and i % config.poison_every == 0
+    edits = "A" in stages and (i + 1) % config.n_critic == 0
+    terms: dict[str, Tensor] = {}
+
+    last = None
+    if poisons and config.previous:
+        surrogate, d_a = previous
+        d_a.load_state_dict(training.d_a.state_dict())
+        if edits:
+            surrogate.load_state_dict(training.surrogate.state_dict())
+        last = (surrogate if edits else training.surrogate, d_a)
+    if "A" in stages:
+        terms |= update_d_a(training, x, c, c_trg, alpha)
+    if edits:
+        terms |= update_surrogate(training, x, c, c_trg)
+    if poisons:
+        n = min(config.batch_pg, len(x))
+        terms |= update_d_b(training, x[:n], alpha_b[:n])
+        terms |= update_poison(training, x[:n], c[:n], last)
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB", folder: Path | None = None,
+          until: int | None = None, watch: Callable[[Training], None] | None = None, quiet: bool = False) -> Training:
+    """Algorithm 1 up to config.iterations (or `until`), continuing from `folder`'s checkpoint if there is one.
+
+    stages: "AB" alternates (the paper), "A" trains an editor alone (the target M), "B" trains PG against the given,
+    frozen SM (the dagger of Table 1). watch is called at every record of the history. Raises UserError for NaN.
+    """
+    config, accelerator = training.config, training.accelerator
+    checkpoint = Checkpoint(folder) if folder else None
+    if checkpoint and (saved := checkpoint.load()):
+        _resume(training, *saved)
+    x_val, c_val = (t.to(accelerator.device) for t in validation.batch(0, min(16, len(validation)), 0, flip=False))
+    previous = tuple(copy.deepcopy(n).requires_grad_(False) for n in (training.surrogate, training.d_a))
+    board = _tensorboard(folder) if folder and accelerator.is_main_process else None
+    stop = min(until or config.iterations, config.iterations)
+    record_every = max(1, min(50, config.iterations // 40))
+    progress = tqdm(total=stop, initial=training.iteration, unit="it", mininterval=1, dynamic_ncols=True,
+                    disable=quiet or not accelerator.is_main_process)
+    recent: dict[str, Tensor] = {}
+    while training.iteration < stop:
+        set_learning_rates(training)
+        recent |= run_iteration(training, faces, stages, previous)
+        training.iteration += 1
+        i = training.iteration
+        if "B" in stages and (i % config.validate_every == 0 or i == stop):
+            keep_best(training, x_val, c_val)
+            recent["best_distance"] = torch.tensor(training.best_distance)
+        saves = i % config.checkpoint_every == 0 or i == stop
+        if i % record_every == 0 or saves:
+            record = {"iteration": i} | {name: float(value) for name, value in recent.items()}
+            _stop_at_nan(record, folder)
+            training.history.append(record)
+            progress.update(i - progress.n)
+            if board:
+                for name, value in record.items():
+                    board.add_scalar(name, value, i)
+            if watch:
+                watch(training)
+            recent = {}
+        if saves and checkpoint and accelerator.is_main_process:
+            tensors = training.tensors()
+            # an infinite gradient can spoil the weights after a finite loss
+            _stop_at_nan({"iteration": i} | {name: float(value.abs().max()) for name, value in tensors.items()}, folder)
+            checkpoint.save(i, tensors, {"best_distance": training.best_distance, "history": training.history,
+                                         "config": dataclasses.asdict(config)})
+    progress.close()
+    if board:
+        board.close()
+    accelerator.wait_for_everyone()
+    return training
+
+
+def _resume(training: Training, tensors: dict[str, Tensor], info: dict) -> None:
+    for name, network in training.networks().items():
+        restore(name, tensors, network, training.optimizers[name])
+    training.best.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
+    training.iteration, training.best_distance = info["iteration"], info["best_distance"]
+    training.history = info["history"]
+
+
+def _tensorboard(folder: Path):
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, needed in training only
+
+    return SummaryWriter(str(folder))
+
+
+def _stop_at_nan(record: dict, folder: Path | None) -> None:
+    bad = [name for name, value in record.items() if value != value or abs(value) == float("inf")]
+    if bad and not (bad == ["best_distance"]):
+        kept = f"the last good checkpoint is in {folder}" if folder else "nothing was overwritten"
+        raise UserError(f"Loss or weight {bad[0]} became {record[bad[0]]} at iteration {record['iteration']}: training stopped, {kept}; "
+                        "lower lr or set bf16=false and run it again.")

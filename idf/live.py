@@ -1,0 +1,47 @@
+"""Weights for a notebook: the shipped ones where they fit the settings, else small ones trained on the spot."""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
+from idf import weights
+from idf.config import ROOT, Config, UserError
+
+
+def ready(config: Config, *names: str) -> Path:
+    """The folder that holds the networks called `names` (of weights.NAMES, trained in that order) for `config`.
+
+    It says which case it is. Training on the spot takes config.live_iterations; it is kept beside the cache, for the
+    next notebook. A UserError of the data passes through.
+    """
+    try:
+        for name in names:
+            _load(config, name, config.weights)
+        print(f"Weights: the shipped ones for {config.dataset} faces, data/weights/{config.dataset}.")
+        return config.weights
+    except UserError:
+        print(f"Weights: none are shipped for preset {config.preset} with these settings on {config.dataset} faces; "
+              f"trained here for {config.live_iterations} iterations, so forgeries and defence are rough.")
+    short = dataclasses.replace(config, iterations=config.live_iterations,
+                                judge_iterations=max(config.live_iterations, config.judge_iterations // 10))
+    key = hashlib.sha256(repr(short).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
+    for name in weights.NAMES:
+        if name in names:
+            weights.TRAIN[name](short, folder / "work" / name, folder)
+    return folder
+
+
+def _load(config: Config, name: str, folder: Path) -> None:
+    if name.endswith("_DD"):
+        weights.load_target(weights.wild(config), folder)
+    elif name.startswith("target"):
+        weights.load_target(config, folder)
+    elif name == "poisoner_no_ats":
+        weights.load_poisoner(config, name, folder)
+    elif name == "judge":
+        weights.load_judge(config, folder)
+    else:
+        weights.load_surrogate(config, folder)
+        weights.load_poisoner(config, "poisoner", folder)

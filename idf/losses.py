@@ -1,0 +1,132 @@
+"""One pure function per equation of the paper, scenario 1. Scalars come out in fp32 (fp64 from fp64 images).
+
+`surrogate` is SM, a function of (x, c); the forgeries of all target domains are stacked along the batch, domain by
+domain, so that one pass serves all: `targets` is (J, B, K), `y` is (J, B, 3, S, S).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Editor = Callable[[Tensor, Tensor], Tensor]
+
+
+def widen(t: Tensor) -> Tensor:
+    """Half precision becomes fp32; fp32 and fp64 stay."""
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def infect(x: Tensor, delta: Tensor, eps: float) -> Tensor:
+    """x' = clamp(x + eps * delta, -1, 1), Eq. 2; x in [-1, 1], delta = PG(x) in [-1, 1]."""
+    return (x + eps * delta).clamp(-1, 1)
+
+
+def target_labels(c: Tensor, domains: tuple[str, ...], hair: tuple[str, ...]) -> Tensor:
+    """All single-domain targets c_j of the labels c (B, K): (K, B, K). StarGAN's create_labels.
+
+    A hair colour replaces the others, every other attribute is flipped.
+    """
+    colours = [i for i, name in enumerate(domains) if name in hair]
+    targets = c.repeat(len(domains), 1, 1)
+    for j in range(len(domains)):
+        if j in colours:
+            targets[j][:, colours] = 0
+            targets[j][:, j] = 1
+        else:
+            targets[j][:, j] = 1 - c[:, j]
+    return targets
+
+
+def forge(editor: Editor, x: Tensor, targets: Tensor) -> Tensor:
+    """y_j = M(x, c_j) for all j in one pass: x (B, 3, S, S) or (J, B, 3, S, S), targets (J, B, K) -> (J, B, 3, S, S)."""
+    if x.dim() == 4:
+        x = x.expand(len(targets), *x.shape)
+    return editor(x.flatten(0, 1), targets.flatten(0, 1)).unflatten(0, targets.shape[:2])
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
+    """E[(||grad D(x_hat)||_2 - 1)^2] at x_hat = alpha * real + (1 - alpha) * fake (Gulrajani et al. 2017; Eq. 5).
+
+    alpha is (B, 1, 1, 1) in [0, 1]; real and fake carry no gradient.
+    """
+    x_hat = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
+    (slope,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+    return ((widen(slope).flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+def classification(logits: Tensor, c: Tensor) -> Tensor:
+    """L_cls: BCE with logits, summed over the domains, averaged over the batch (StarGAN)."""
+    logits = widen(logits)
+    return F.binary_cross_entropy_with_logits(logits, c.to(logits.dtype), reduction="sum") / len(logits)
+
+
+def domain_weights(x: Tensor, y: Tensor, per_sample: bool = False) -> Tensor:
+    """mu_j of Eq. 8: the share of mean |x - SM(x, c_j)|; (J, 1), or (J, B) if per_sample; sums to 1 over j."""
+    change = widen(x - y).abs().flatten(2).mean(dim=2)
+    if not per_sample:
+        change = change.mean(dim=1, keepdim=True)
+    # a surrogate that changes nothing yet gives every domain the same weight
+    return (change + 1e-12) / (change + 1e-12).sum(dim=0, keepdim=True)
+
+
+def weighted_l1(mu: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """sum_j mu_j * mean |a_j - b_j|, averaged over the batch; a and b broadcast to (J, B, 3, S, S)."""
+    distance = widen(a - b).abs().flatten(2).mean(dim=2)
+    return (mu * distance).sum(dim=0).mean()
+
+
+def basic_loss(mu: Tensor, y: Tensor, y_infected: Tensor) -> Tensor:
+    """L_bs, Eq. 7: minus the weighted L1 between clean and infected forgeries."""
+    return -weighted_l1(mu, y, y_infected)
+
+
+def cycle_loss(mu: Tensor, x_infected: Tensor, x_cycled: Tensor) -> Tensor:
+    """L_cyc, Eq. 9: minus the weighted L1 between x' and SM(SM(x', c_j), c)."""
+    return -weighted_l1(mu, x_infected, x_cycled)
+
+
+def domain_loss(scores: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+    """L_dom, Eq. 10: D_A's realness of the infected forgeries plus BCE to the farthest domain c^r_j = 1 - c_j.
+
+    scores (J*B, 1, s, s) and logits (J*B, K) are D_A's two heads on y' stacked domain by domain.
+    """
+    c_rev = 1 - targets.flatten(0, 1)
+    return widen(scores).mean() + classification(logits, c_rev)
+
+
+def influence_loss(surrogate: Editor, critics: Sequence[Callable], x: Tensor, c: Tensor, x_infected: Tensor,
+                   targets: Tensor, weights: tuple[float, float, float] = (10.0, 2.5, 1.0),
+                   per_sample: bool = False) -> dict[str, Tensor]:
+    """L_{A->B} of Eq. 6 and its terms, to be minimised by PG: lambda_2 L_bs + lambda_3 L_cyc + lambda_4 L_dom.
+
+    x, x_infected (B, 3, S, S); c (B, K); targets c_j (J, B, K); critics is [D_A], or several, whose L_dom are averaged.
+    Returns bs, cyc, dom, total and distance = D(y, y'), the plain mean L1. The clean forgeries carry no gradient: PG
+    cannot move them.
+    """
+    with torch.no_grad():
+        y = forge(surrogate, x, targets)
+        mu = domain_weights(x, y, per_sample)
+    y_infected = forge(surrogate, x_infected, targets)
+    x_cycled = forge(surrogate, y_infected, c.expand_as(targets))
+    terms = {
+        "bs": basic_loss(mu, y, y_infected),
+        "cyc": cycle_loss(mu, x_infected, x_cycled),
+        "dom": sum(domain_loss(*d_a(y_infected.flatten(0, 1)), targets) for d_a in critics) / len(critics),
+    }
+    terms["total"] = sum(weight * term for weight, term in zip(weights, terms.values(), strict=True))
+    terms["distance"] = widen(y - y_infected).abs().mean().detach()
+    return terms
+
+
+def adversarial_loss(d_b: Callable[[Tensor], Tensor], x_infected: Tensor) -> Tensor:
+    """PG's part of L_adv, Eq. 5: -E[D_B(x')]."""
+    return -widen(d_b(x_infected)).mean()
+
+
+def critic_loss(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, alpha: Tensor,
+                lambda_gp: float = 10.0) -> Tensor:
+    """WGAN-GP for a critic to minimise: E[D(fake)] - E[D(real)] + lambda_gp * penalty (Eq. 5 with its sign turned)."""
+    return (widen(critic(fake)).mean() - widen(critic(real)).mean()
+            + lambda_gp * gradient_penalty(critic, real, fake, alpha))

@@ -1,0 +1,183 @@
+"""`idf weights`: trains the networks that the project ships, each resumable, and writes them with their manifest."""
+
+import hashlib
+import json
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from idf.checkpoint import load_network, save_json, save_tensors
+from idf.config import DOMAINS, ROOT, WEIGHTS, Config, UserError, load_config, parse_setting
+from idf.data import open_faces
+from idf.editing import Training, make_training, train
+from idf.judge import judge_accuracy, train_judge
+from idf.networks import DomainDiscriminator, Judge, PoisonGenerator, frozen, make_generator
+
+NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "target_Res6_DD")
+TERMS = {
+    "procedural": "MIT",
+    "celeba": "trained on CelebA: for non-commercial research only",
+}
+
+
+def judged_domains(config: Config) -> tuple[str, ...]:
+    """One judge serves both settings: it knows the domains of SD and of DD."""
+    return DOMAINS[config.dataset]["SD"] + DOMAINS[config.dataset]["DD"]
+
+
+def wild(config: Config) -> Config:
+    """The same settings with the domains that PG never met (DD)."""
+    return load_config(config.preset, **_overrides(config), domains=DOMAINS[config.dataset]["DD"])
+
+
+def _overrides(config: Config) -> dict:
+    standard = load_config(config.preset, data_root=config.data_root)
+    return {name: value for name, value in vars(config).items()
+            if name not in ("preset", "domains") and (value != getattr(standard, name) or name == "data_root")}
+
+
+def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
+    """SM and its D_A, frozen."""
+    folder = folder or config.weights
+    surrogate = load_network(make_generator("Res6", config), folder / "surrogate.safetensors")
+    d_a = DomainDiscriminator(config.size, len(config.domains), config.width_d)
+    return frozen(surrogate), frozen(load_network(d_a, folder / "d_a.safetensors"))
+
+
+def load_poisoner(config: Config, name: str = "poisoner", folder: Path | None = None) -> nn.Module:
+    """PG; name is poisoner, or poisoner_no_ats for the one without alternation. Frozen."""
+    poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
+    return frozen(load_network(poisoner, (folder or config.weights) / f"{name}.safetensors"))
+
+
+def load_target(config: Config, folder: Path | None = None) -> nn.Module:
+    """M, trained apart. config.domains decides whether it is the one of SD or of DD. Frozen."""
+    name = f"target_{config.target}" + ("_DD" if config.domains == DOMAINS[config.dataset]["DD"] else "")
+    path = (folder or config.weights) / f"{name}.safetensors"
+    return frozen(load_network(make_generator(config.target, config), path))
+
+
+def load_judge(config: Config, folder: Path | None = None) -> nn.Module:
+    """The judge for judged_domains(config). Frozen."""
+    judge = Judge(len(judged_domains(config)), config.width_judge)
+    return frozen(load_network(judge, (folder or config.weights) / "judge.safetensors"))
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
+    parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0; the target is trained with seed + 100")
+    parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, help="default: all, in this order")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
+    parser.add_argument("--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-<data>)")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="default: data/weights/<data>")
+
+
+def main(args) -> int:
+    """Trains and exports; a second call continues where the first was stopped."""
+    settings = dict(text.split("=", 1) for text in args.set)
+    config = load_config(args.preset, data_root=args.data, seed=args.seed,
+                         **{name: parse_setting(value) for name, value in settings.items()})
+    work = Path(args.work or ROOT / "runs" / "weights" / f"{config.preset}-{config.dataset}")
+    out = Path(args.out or WEIGHTS / config.dataset)
+    for name in args.only:
+        print(f"{name}: {config.dataset}, preset {config.preset}, checkpoints in {work / name}", flush=True)
+        TRAIN[name](config, work, out)
+    return 0
+
+
+def _judge(config: Config, work: Path, out: Path) -> None:
+    start = time.monotonic()
+    domains = judged_domains(config)
+    judge = train_judge(config, open_faces(config, "train", domains), work / "judge")
+    accuracy = judge_accuracy(judge, open_faces(config, "test", domains))
+    print({name: round(value, 3) for name, value in accuracy.items()})
+    export(config, out, "judge", judge, config.judge_iterations, time.monotonic() - start, {"accuracy": accuracy})
+
+
+def _target(config: Config, work: Path, out: Path) -> None:
+    setting = "_DD" if config.domains == DOMAINS[config.dataset]["DD"] else ""
+    name = f"target_{config.target}{setting}"
+    # the forger draws its own seed: it shares neither initial weights nor batches with the surrogate
+    apart = load_config(config.preset, **_overrides(config) | {"seed": config.seed + 100}, domains=config.domains)
+    training = _run(apart, make_training(apart, network=config.target), "target", "A", work / name)
+    export(apart, out, name, training.surrogate, training.iteration, training.seconds)
+
+
+def _surrogate(config: Config, work: Path, out: Path) -> None:
+    training = _run(config, make_training(config), "surrogate", "AB", work / "surrogate")
+    facts = (training.iteration, training.seconds)
+    export(config, out, "surrogate", training.surrogate, *facts)
+    export(config, out, "d_a", training.d_a, *facts)
+    export(config, out, "poisoner", training.best, *facts, {"stage_b_every": config.poison_every})
+
+
+def _poisoner_no_ats(config: Config, work: Path, out: Path) -> None:
+    surrogate, d_a = load_surrogate(config, out)
+    training = _run(config, make_training(config, surrogate, d_a), "surrogate", "B", work / "poisoner_no_ats")
+    export(config, out, "poisoner_no_ats", training.best, training.iteration, training.seconds,
+           {"stage_b_every": config.poison_every})
+
+
+TRAIN = {
+    "judge": _judge,
+    "target_Res6": _target,
+    "surrogate": _surrogate,
+    "poisoner_no_ats": _poisoner_no_ats,
+    "target_Res6_DD": lambda config, work, out: _target(wild(config), work, out),
+}
+
+
+def _run(config: Config, training: Training, part: str, stages: str, folder: Path) -> Training:
+    faces, validation = open_faces(config, part), open_faces(config, "validation")
+    return train(training, faces, validation, stages, folder)
+
+
+def hardware() -> str:
+    """What this runs on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads of {platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()}), no GPU"
+
+
+def export(config: Config, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
+           more: dict | None = None) -> None:
+    """Write a network in half precision, and its entry in manifest.json beside it."""
+    path = out / f"{name}.safetensors"
+    save_tensors(path, network.state_dict(), half=True)
+    index = out / "manifest.json"
+    manifest = json.loads(index.read_text()) if index.is_file() else {}
+    data = "" if not config.data_root else " --data <CelebA folder>"
+    manifest[name] = {
+        "file": path.name, "command": "idf " + _said_command() + data, "preset": config.preset, "data": config.dataset,
+        "domains": list(config.domains), "size": config.size, "seed": config.seed, "iterations": iterations,
+        "hardware": hardware(), "seconds": round(seconds), "terms": TERMS[config.dataset],
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **(more or {}),
+    }
+    save_json(index, dict(sorted(manifest.items())))
+
+
+def _said_command() -> str:
+    """The command line without the places of this machine."""
+    words, hidden = [], False
+    for word in sys.argv[1:]:
+        hidden = hidden or word in ("--data", "--work", "--out")
+        if not hidden:
+            words.append(word)
+        elif not word.startswith("--"):
+            hidden = False
+    return shlex.join(words)
+
+
+def check_manifest(folder: Path) -> None:
+    """Raises UserError for a weight file that is missing or not the one the manifest describes."""
+    for name, entry in json.loads((folder / "manifest.json").read_text()).items():
+        path = folder / entry["file"]
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            raise UserError(f"{path} is missing or differs from its manifest entry {name!r}: fetch it again or retrain it "
+                            f"with `idf weights`.")

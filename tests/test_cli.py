@@ -1,0 +1,206 @@
+"""The console command: what it refuses, what it says, what it leaves behind."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from idf import cli, report
+from idf.config import UserError
+
+PARAMETERS = 'preset = "demo"\ndata_root = ""\nseed = 0\nskip_bad = False\noverrides = {}'
+SAVE_FIGURE = """
+import os, pathlib, json
+from PIL import Image
+folder = pathlib.Path(os.environ["IDF_OUT"])
+Image.new("RGB", (8, 8), "teal").save(folder / "faces.png")
+(folder / "faces.txt").write_text("Teal & <b>square</b>")
+rows = [{"method": "ours", "dsr": 0.98765}, {"method": "ruiz", "lpips": None}]
+(folder / "results.json").write_text(json.dumps(rows))
+"""
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A function that writes notebooks, one code cell each, where `idf run` looks for them."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(report, "NOTEBOOKS", folder)
+    monkeypatch.delenv("IDF_DEBUG", raising=False)
+
+    def write(*cells, parameters=PARAMETERS):
+        for index, code in enumerate(cells):
+            cell = new_code_cell(parameters)
+            cell.metadata["tags"] = ["parameters"]
+            notebook = new_notebook(cells=[new_markdown_cell(f"# Step {index}"), cell, new_code_cell(code)])
+            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            nbformat.write(notebook, folder / f"0{index}_step.ipynb")
+        return folder
+
+    return write
+
+
+def run(tmp_path, *options):
+    return cli.main(["run", "--preset", "smoke", "--out", str(tmp_path / "out"), *options])
+
+
+def texts(path):
+    """All that the executed notebook printed."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+def test_run_gathers_notebooks_figures_and_results(notebooks, tmp_path, capsys):
+    notebooks("import sys; print(preset, seed, overrides, sys.executable)", SAVE_FIGURE)
+    assert run(tmp_path, "--seed", "4", "--set", "eps=.03", "--set", "domains=Smiling,Bangs") == 0
+    out = tmp_path / "out"
+    assert texts(out / "00_step.ipynb") == f"smoke 4 {{'eps': 0.03, 'domains': 'Smiling,Bangs'}} {sys.executable}\n"
+    page = (out / "index.html").read_text()
+    for link in ("00_step.html", "00_step.ipynb", "01_step.html", "01_step.ipynb", "figures/faces.png"):
+        assert f'href="{link}"' in page and (out / link).exists()
+    assert "Step 0" in page and "Teal &amp; &lt;b&gt;square" in page
+    assert "<td>0.9877</td>" in page and "<td>–</td>" in page
+    assert re.search(r"[1-9]\d* s</td>\s*<td class=\"tight\">\d\.\d GB", page)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["00_step", "01_step"]
+    assert "2 of 2 notebooks" in lines[-1]
+    assert not list(out.glob("*.tmp"))
+
+
+def test_page_and_notebooks_read_without_a_network(notebooks, tmp_path):
+    notebooks("import ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())")
+    assert run(tmp_path) == 0
+    assert not re.search(r"(?:src|href)=.?https?://", (tmp_path / "out" / "index.html").read_text())
+    html = (tmp_path / "out" / "00_step.html").read_text()
+    assert "IntSlider(" in html
+    outside = re.findall(r"<(?:script|link)[^>]*https?://[^>]*>", html)
+    assert len(outside) == 1 and "async" in outside[0] and "mathjax" in outside[0]
+
+
+def test_kernel_is_this_interpreter_whatever_the_user_has_registered(notebooks, tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python", "{connection_file}"],
+                                                  "display_name": "Stray", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    notebooks("import sys; print(sys.prefix)")
+    assert run(tmp_path) == 0
+    assert texts(tmp_path / "out" / "00_step.ipynb").strip() == sys.prefix
+
+
+@pytest.mark.parametrize("code, status, said", [
+    ("from idf.config import UserError\nraise UserError('No face in x.jpg: remove it.')", 2,
+     "idf: No face in x.jpg: remove it.\n"),
+    ("1 / 0", 1, "idf: 00_step.ipynb, cell [3] ZeroDivisionError: division by zero\n"),
+    ("raise OSError(28, 'No space left on device')", 1,
+     "idf: 00_step.ipynb, cell [3] the disk is full: free some space and run the same command again.\n"),
+    ("import os; os._exit(9)", 1,
+     "idf: 00_step.ipynb, the kernel died, most often for want of memory: try --preset smoke.\n"),
+])
+def test_failing_notebook_is_named_in_one_line_and_on_the_page(notebooks, tmp_path, capsys, code, status, said):
+    notebooks(code, "print(1)")
+    assert run(tmp_path) == status
+    assert capsys.readouterr().err == said
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert re.search(r"failed: .*(x\.jpg|division|disk is full|kernel died)", page)
+    assert "not run" in page and 'href="00_step.html"' in page and 'href="01_step.html"' not in page
+
+
+@pytest.mark.parametrize("options, word", [
+    (["--preset", "huge"], "preset 'huge'"), (["--set", "epz=1"], "setting 'epz'"), (["--set", "eps=0"], "eps=0.0"),
+    (["--set", "eps=big"], "type float"), (["--set", "eps"], "NAME=VALUE"), (["--set", "seed=1"], "--seed 1"),
+    (["--set", "data_root=x"], "--data x"), (["--data", "no/such/folder"], "no/such/folder"),
+    (["--seed", "x"], "--seed"), (["--colour", "red"], "--colour"), (["--update", "--seed", "1"], "--update")])
+def test_mistake_is_one_sentence_and_runs_nothing(notebooks, tmp_path, capsys, options, word):
+    notebooks("print(1)")
+    assert run(tmp_path, *options) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("idf: ") and said.count("\n") == 1 and word in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("parameters, options, word", [
+    ('preset = "demo"', [], "no parameter 'data_root'"),
+    ('preset = "demo"\ndata_root = ""\nseed = 0', ["--set", "eps=.03"], "parameter 'eps'"),
+    ('preset = "demo"\ndata_root = ""\nseed = 0', ["--skip-bad"], "parameter 'skip_bad'")])
+def test_parameter_unknown_to_the_notebooks_is_refused(notebooks, tmp_path, capsys, parameters, options, word):
+    notebooks("print(1)", parameters=parameters)
+    assert run(tmp_path, *options) == 2
+    assert word in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_setting_goes_to_the_parameter_of_its_name(notebooks):
+    folder = notebooks("print(1)", parameters=PARAMETERS + "\neps = 0.05")
+    standard = {"preset": "smoke", "data_root": "", "seed": 0}
+    row, = report.plan(report.find_notebooks(folder), standard, {"eps": 0.03, "batch": 2}, skip_bad=True)
+    assert row.parameters == {**standard, "skip_bad": True, "eps": 0.03, "overrides": {"batch": 2}}
+
+
+def test_interrupted_run_says_so_and_leaves_no_kernel(notebooks, tmp_path):
+    folder = notebooks("print(1)", "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)")
+    code = (f"import sys; from idf import cli, report; report.NOTEBOOKS = report.Path({str(folder)!r})\n"
+            f"sys.exit(cli.main(['run', '--preset', 'smoke', '--out', {str(tmp_path / 'out')!r}]))")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (folder / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.startswith("idf: Interrupted") and said.count("\n") == 1
+    assert "<td>interrupted</td>" in (tmp_path / "out" / "index.html").read_text()
+    assert kernels and not psutil.wait_procs(kernels, timeout=5)[1]
+
+
+def test_update_writes_outputs_back_without_injected_parameters(notebooks, tmp_path):
+    folder = notebooks("import os; print(os.environ['IDF_PRESET'])")
+    assert run(tmp_path, "--update") == 0
+    assert texts(folder / "00_step.ipynb") == "smoke\n"
+    assert "injected-parameters" not in (folder / "00_step.ipynb").read_text()
+
+
+def test_no_notebooks_is_a_mistake_with_a_remedy(notebooks, tmp_path):
+    notebooks()
+    with pytest.raises(UserError, match="clone of the project"):
+        report.find_notebooks()
+
+
+@pytest.mark.parametrize("error, status, said", [
+    (UserError("Mend it."), 2, "idf: Mend it.\n"),
+    (KeyboardInterrupt(), 130, "idf: Interrupted: the same command starts again"),
+    (OSError(errno.ENOSPC, "No space left on device"), 1, "idf: The disk is full: free some space"),
+    (ValueError("odd\nthing"), 1, "idf: ValueError: odd thing (IDF_DEBUG=1 shows where).\n")])
+def test_no_traceback_reaches_the_user(monkeypatch, capsys, error, status, said):
+    def fail(args):
+        raise error
+
+    monkeypatch.delenv("IDF_DEBUG", raising=False)
+    monkeypatch.setattr(report, "main", fail)
+    assert cli.main(["run"]) == status
+    err = capsys.readouterr().err
+    assert err.startswith(said) and err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("IDF_DEBUG", "1")
+    with pytest.raises(UserError):
+        cli.main(["run", "--preset", "huge"])
+
+
+def test_console_answers_quickly_to_what_it_does_not_know(tmp_path):
+    """In a process of its own: no torch is imported before the command is known."""
+    code = "import sys; from idf.cli import main; s = main(sys.argv[1:]); sys.exit(9 if 'torch' in sys.modules else s)"
+    result = subprocess.run([sys.executable, "-c", code, "dance"], text=True, capture_output=True, env=dict(os.environ))
+    assert result.returncode == 2 and result.stderr.startswith("idf: ") and result.stderr.count("\n") == 1
+    help_page = subprocess.run([sys.executable, "-m", "idf", "--help"], text=True, capture_output=True)
+    assert help_page.returncode == 0 and all(name in help_page.stdout for name in cli.COMMANDS)

@@ -1,0 +1,131 @@
+"""The committed notebooks: as they lie there, cell by cell under nbval, and as `idf run` executes them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+MACHINE_PATH = re.compile(r"/(work|tmp|root|home|Users)/\w")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path, kind=None):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)]
+
+
+def outputs(path):
+    return [output for cell in cells(path, "code") for output in cell.outputs]
+
+
+def text_of(output):
+    """What a reader sees of an output as text; pictures are left out, whose base64 may spell anything."""
+    data = output.get("data", {})
+    return "".join([output.get("text", ""), *(str(data[kind]) for kind in data if not kind.startswith("image/"))])
+
+
+def shows_picture(cell):
+    return any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
+
+
+def test_the_four_notebooks_of_attribute_editing_are_there():
+    wanted = ["00_faces", "01_surrogate", "02_poison_generator", "03_attribute_defence"]
+    assert [path.stem for path in NOTEBOOKS][:4] == wanted
+
+
+@each_notebook
+def test_starts_with_a_title_and_standard_parameters(path):
+    first = nbformat.read(path, as_version=4).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+    known = papermill.inspect_notebook(str(path))
+    assert {"preset", "data_root", "seed"} <= set(known)
+    assert known["preset"]["default"].endswith('"demo")') and known["data_root"]["default"] == '""'
+    assert known["seed"]["default"] == "0"
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_is_committed_with_outputs_in_order_and_without_errors(path):
+    counts = [cell.execution_count for cell in cells(path, "code")]
+    assert counts == list(range(1, len(counts) + 1))
+    assert any(shows_picture(cell) for cell in cells(path)), "no figure in it"
+    assert not [output.evalue for output in outputs(path) if output.output_type == "error"]
+    assert not [output.text for output in outputs(path) if output.get("name") == "stderr"]
+
+
+@each_notebook
+def test_is_clean_for_a_stranger(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert not {"papermill", "widgets"} & set(notebook.metadata)
+    for cell in notebook.cells:
+        assert "papermill" not in cell.metadata and "injected-parameters" not in cell.metadata.get("tags", [])
+        for text in (cell.source, *map(text_of, cell.get("outputs", []))):
+            assert not MACHINE_PATH.search(text), text[:200]
+
+
+@each_notebook
+def test_code_cells_are_short(path):
+    long = {cell.source.splitlines()[0]: len(cell.source.splitlines()) for cell in cells(path, "code")
+            if len(cell.source.splitlines()) > 25}
+    assert not long
+
+
+@each_notebook
+def test_every_figure_is_read_before_the_next(path):
+    unread = None
+    for cell in cells(path):
+        if cell.cell_type == "markdown":
+            unread = None
+        elif shows_picture(cell):
+            assert unread is None, f"no text between the figures of\n{unread}\nand\n{cell.source}"
+            unread = cell.source
+    assert unread is None, f"no text after the last figure, of\n{unread}"
+
+
+def test_every_cell_runs_and_checked_outputs_agree():
+    """nbval in lax mode: all cells must run, those tagged nbval-check-output must print what is committed."""
+    assert NOTEBOOKS
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--nbval-lax", "--nbval-current-env",
+         "--nbval-cell-timeout=300", "-p", "no:cacheprovider", *map(str, NOTEBOOKS)],
+        cwd=ROOT, text=True, capture_output=True)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+    assert f"{sum(len(cells(path, 'code')) for path in NOTEBOOKS)} passed" in result.stdout
+
+
+@pytest.fixture(scope="session")
+def celeba(tmp_path_factory):
+    """A CelebA folder: the one IDF_CELEBA names, else a generated stand-in in the same layout."""
+    if os.environ.get("IDF_CELEBA"):
+        return Path(os.environ["IDF_CELEBA"])
+    from tests.standin import write_stand_in
+
+    folder = tmp_path_factory.mktemp("celeba")
+    write_stand_in(folder)
+    return folder
+
+
+@pytest.mark.parametrize("data", ["procedural", "celeba"])
+def test_idf_run_gathers_all_notebooks(data, tmp_path, request):
+    options = ["--data", str(request.getfixturevalue("celeba"))] if data == "celeba" else []
+    result = subprocess.run(
+        [sys.executable, "-m", "idf", "run", "--preset", "smoke", "--out", str(tmp_path), *options],
+        cwd=ROOT, text=True, capture_output=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = (tmp_path / "index.html").read_text()
+    assert NOTEBOOKS and page.count("<td>done</td>") == len(NOTEBOOKS)
+    assert ("CelebA" in page) == (data == "celeba")
+    for path in NOTEBOOKS:
+        assert f'href="{path.stem}.html"' in page and f'href="{path.name}"' in page
+        assert (tmp_path / f"{path.stem}.html").stat().st_size > 10_000
+        executed = tmp_path / path.name
+        assert not [output.evalue for output in outputs(executed) if output.output_type == "error"]
+        assert all(cell.execution_count for cell in cells(executed, "code"))
+    assert list((tmp_path / "figures").glob("*.png")) and "<figcaption>" in page
