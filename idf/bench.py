@@ -14,7 +14,7 @@ from torch import Tensor
 
 from idf import baselines, losses
 from idf.checkpoint import save_json
-from idf.config import HAIR, RESULTS, Config, UserError, load_config
+from idf.config import HAIR, RESULTS, Config, UserError, find_data, load_config
 from idf.data import CROP, Faces, open_faces, to_model, to_uint8
 from idf.editing import Training, make_training, run_iteration, step, update_d_a, update_d_b, update_surrogate, weights_fixed
 from idf.networks import PoisonGenerator, Res, frozen
@@ -22,14 +22,14 @@ from idf.weights import hardware
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder for the loader (default: faces written as JPEG)")
+    parser.add_argument("--data", default="", metavar="FOLDER", help="CelebA for the loader (default: faces written as JPEG)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is timed, in turn (default: 5)")
 
 
 def main(args) -> int:
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds} must be at least 1.")
-    rows = [alternating_step(args.rounds), protect(args.rounds), loader(args.data, args.rounds)]
+    rows = [alternating_step(args.rounds), protect(args.rounds), loader(find_data(args.data), args.rounds)]
     save_json(RESULTS / "speed.json", rows)
     print(json.dumps(rows, indent=1))
     return 0

@@ -6,6 +6,7 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +87,8 @@ class Config:
     validate_every: int = 200  # iterations between two looks at PG_best
 
     # judge
-    width_judge: int = 16
-    judge_iterations: int = 1500
+    width_judge: int = 24
+    judge_iterations: int = 2500
 
     # machine
     bf16: bool = True
@@ -167,3 +168,26 @@ def parse_setting(text: str):
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+def parse_settings(texts: list[str]) -> dict:
+    """["eps=.03", ...] as {"eps": .03, ...}; values are JSON, or text."""
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UserError(f"--set {text} is not of the form NAME=VALUE, like --set eps=0.03.")
+        if name in ("preset", "data_root", "seed"):
+            raise UserError(f"{name} has an option of its own: use --{name.removesuffix('_root')} {value}.")
+        settings[name] = parse_setting(re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", value))
+    return settings
+
+
+def find_data(folder: str) -> str:
+    """The absolute path of the data folder; empty for procedural faces."""
+    if not folder:
+        return ""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"There is no data folder {folder}: give the one that holds CelebA (see data/README.md).")
+    return str(path.resolve())

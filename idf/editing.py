@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ class Training:
     iteration: int = 0
     best_distance: float = float("-inf")
     history: list[dict] = field(default_factory=list)
+    seconds: float = 0.0  # spent in `train`, resumed sessions included
 
     def networks(self) -> dict[str, nn.Module]:
         return {"surrogate": self.surrogate, "d_a": self.d_a, "poisoner": self.poisoner, "d_b": self.d_b}
@@ -275,6 +277,7 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     progress = tqdm(total=stop, initial=training.iteration, unit="it", mininterval=1, dynamic_ncols=True,
                     disable=quiet or not accelerator.is_main_process)
     recent: dict[str, Tensor] = {}
+    start = time.monotonic() - training.seconds
     while training.iteration < stop:
         set_learning_rates(training)
         recent |= run_iteration(training, faces, stages, previous)
@@ -284,6 +287,7 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
             keep_best(training, x_val, c_val)
             recent["best_distance"] = torch.tensor(training.best_distance)
         saves = i % config.checkpoint_every == 0 or i == stop
+        training.seconds = time.monotonic() - start
         if i % record_every == 0 or saves:
             record = {"iteration": i} | {name: float(value) for name, value in recent.items()}
             _stop_at_nan(record, folder)
@@ -300,7 +304,7 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
             # an infinite gradient can spoil the weights after a finite loss
             _stop_at_nan({"iteration": i} | {name: float(value.abs().max()) for name, value in tensors.items()}, folder)
             checkpoint.save(i, tensors, {"best_distance": training.best_distance, "history": training.history,
-                                         "config": dataclasses.asdict(config)})
+                                         "seconds": training.seconds, "config": dataclasses.asdict(config)})
     progress.close()
     if board:
         board.close()
@@ -313,7 +317,7 @@ def _resume(training: Training, tensors: dict[str, Tensor], info: dict) -> None:
         restore(name, tensors, network, training.optimizers[name])
     training.best.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
     training.iteration, training.best_distance = info["iteration"], info["best_distance"]
-    training.history = info["history"]
+    training.history, training.seconds = info["history"], info.get("seconds", 0.0)
 
 
 def _tensorboard(folder: Path):

@@ -1,7 +1,5 @@
 """One row of results per method, target and eps: the defence beside the forgery's own quality and the controls."""
 
-import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 

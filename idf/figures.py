@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -77,8 +78,8 @@ def grid(images: Sequence[Sequence[Tensor]], rows: Sequence[str] = (), columns: 
     count = len(images[0])
     left = 0.09 * max(map(len, rows), default=0)
     cell = cell or min(1.5, (WIDTH - left) / count)
-    head = 0.25 * (1 + max(name.count("\n") for name in columns)) if columns else 0
-    size = (cell * count + left, cell * len(images) + head + (0.4 if title else 0))
+    head = 0.08 + 0.17 * (1 + max(name.count("\n") for name in columns)) if columns else 0
+    size = (cell * count + left, cell * len(images) + head + (0.45 if title else 0))
     figure, axes = plt.subplots(len(images), count, squeeze=False, figsize=size)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     for row, line in zip(axes, images, strict=True):
@@ -211,14 +212,14 @@ def eps_curves(rows: Sequence[dict], left_out: dict[str, str], title: str = "") 
 
     left_out: {"lpips": why, ...} for what could not be computed, where the panel says so.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 5.4), sharex=True)
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 5.6))
     panels = {"psnr": "PSNR of x′ (dB)", "lpips": "LPIPS of y′", "dsr": "DSR (share of pairs)",
               "l2": "L2 of y′ (mean squared)", "perceptual": "Perceptual loss of y′"}
     for axis, (name, heading) in zip(axes.flat, panels.items()):
         axis.set_title(heading)
         if name in left_out:
-            axis.text(0.5, 0.5, left_out[name], ha="center", va="center", wrap=True, transform=axis.transAxes, fontsize=9)
-            _bare(axis)
+            axis.text(0.5, 0.5, fill(left_out[name], 32), ha="center", va="center", transform=axis.transAxes, fontsize=9)
+            axis.set_axis_off()
             continue
         for method, (colour, marker, line, label) in METHODS.items():
             some = sorted((row["eps"], row[name]) for row in rows if row["method"] == method)
@@ -229,7 +230,7 @@ def eps_curves(rows: Sequence[dict], left_out: dict[str, str], title: str = "") 
     axes[1, 0].axhline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
     for axis in axes[1, :2]:
         axis.set_xlabel("eps on [-1, 1]")
-    _bare(axes[1, 2])
+    axes[1, 2].set_axis_off()
     axes[1, 2].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", title="x′ made by")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -237,7 +238,7 @@ def eps_curves(rows: Sequence[dict], left_out: dict[str, str], title: str = "") 
 
 def lbp_comparison(columns: dict[str, Tensor], title: str = "") -> Figure:
     """Figure 5 of the paper: images (3, S, S) in [-1, 1] above their local binary patterns."""
-    figure, axes = plt.subplots(2, len(columns), figsize=(WIDTH, 2 * WIDTH / len(columns) + 0.7))
+    figure, axes = plt.subplots(2, len(columns), figsize=(WIDTH, 2 * (WIDTH - 0.3) / len(columns) + 0.5))
     for (above, below), (name, image) in zip(axes.T, columns.items(), strict=True):
         _show(above, picture(image))
         _show(below, metrics.lbp(image), cmap="gray", vmin=0, vmax=255)
@@ -255,12 +256,12 @@ def histogram(values: dict[str, Tensor], title: str = "", threshold: float = met
     edges = np.logspace(-5, np.log10(max(top, 2 * threshold)), 60)
     for axis, (method, v) in zip(axes[:, 0], values.items(), strict=True):
         colour, _, _, label = METHODS.get(method, (GREY, "", "", method))
-        axis.hist(v.flatten().clamp(min=edges[0]).numpy(), edges, color=colour)
+        axis.hist(np.clip(v.flatten().double().numpy(), edges[0], edges[-1]), edges, color=colour)
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1)
         axis.set(xscale="log", yticks=[])
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
         share = (v > threshold).float().mean()
-        axis.text(0.995, 0.8, f"{share:.0%} beyond {threshold}", ha="right", transform=axis.transAxes, fontsize=8.5)
+        axis.text(0.005, 0.8, f"{share:.0%} beyond {threshold}", transform=axis.transAxes, fontsize=8.5)
     axes[-1, 0].set_xlabel("L2(y, y′), mean squared difference on [-1, 1]")
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -33,7 +33,7 @@ def train_judge(config: Config, faces: Faces, folder: Path | None = None, quiet:
     for i in tqdm(range(start, n), initial=start, total=n, unit="it", mininterval=1, dynamic_ncols=True, disable=quiet):
         torch.manual_seed(config.seed * 1_000_003 + i)
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, (i + 1) / (0.1 * n), (n - i) / (0.7 * n))
-        x, c = (t.to(accelerator.device) for t in faces.batch(i, 4 * config.batch, config.seed + 1))
+        x, c = (t.to(accelerator.device) for t in faces.batch(i, 8 * config.batch, config.seed + 1))
         with accelerator.autocast():
             loss = losses.classification(judge(AUGMENT(x)), c)
         if not torch.isfinite(loss):

@@ -27,7 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from idf.config import ROOT, UserError, load_config, parse_setting
+from idf.config import ROOT, UserError, find_data, load_config, parse_settings
 
 NOTEBOOKS = ROOT / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -85,29 +85,6 @@ def main(args) -> int:
         for row in rows:
             shutil.copyfile(out / row.notebook.name, row.notebook)
     return status
-
-
-def parse_settings(texts: list[str]) -> dict:
-    """["eps=.03", ...] as {"eps": .03, ...}; values are JSON, or text."""
-    settings = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(f"--set {text} is not of the form NAME=VALUE, like --set eps=0.03.")
-        if name in ("preset", "data_root", "seed"):
-            raise UserError(f"{name} has an option of its own: use --{name.removesuffix('_root')} {value}.")
-        settings[name] = parse_setting(re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", value))
-    return settings
-
-
-def find_data(folder: str) -> str:
-    """The absolute path of the data folder; empty for procedural faces."""
-    if not folder:
-        return ""
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise UserError(f"There is no data folder {folder}: give the one that holds CelebA (see data/README.md).")
-    return str(path.resolve())
 
 
 def find_notebooks(folder: Path | None = None) -> list[Path]:

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from idf.checkpoint import load_network, save_json, save_tensors
-from idf.config import DOMAINS, ROOT, WEIGHTS, Config, UserError, load_config, parse_setting
+from idf.config import DOMAINS, ROOT, WEIGHTS, Config, UserError, find_data, load_config, parse_settings
 from idf.data import open_faces
 from idf.editing import Training, make_training, train
 from idf.judge import judge_accuracy, train_judge
@@ -80,9 +81,7 @@ def add_arguments(parser) -> None:
 
 def main(args) -> int:
     """Trains and exports; a second call continues where the first was stopped."""
-    settings = dict(text.split("=", 1) for text in args.set)
-    config = load_config(args.preset, data_root=args.data, seed=args.seed,
-                         **{name: parse_setting(value) for name, value in settings.items()})
+    config = load_config(args.preset, data_root=find_data(args.data), seed=args.seed, **parse_settings(args.set))
     work = Path(args.work or ROOT / "runs" / "weights" / f"{config.preset}-{config.dataset}")
     out = Path(args.out or WEIGHTS / config.dataset)
     for name in args.only:
@@ -134,7 +133,8 @@ TRAIN = {
 
 
 def _run(config: Config, training: Training, part: str, stages: str, folder: Path) -> Training:
-    faces, validation = open_faces(config, part), open_faces(config, "validation")
+    with training.accelerator.main_process_first():  # one process fills the cache for all
+        faces, validation = open_faces(config, part), open_faces(config, "validation")
     return train(training, faces, validation, stages, folder)
 
 
@@ -148,6 +148,8 @@ def hardware() -> str:
 def export(config: Config, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
            more: dict | None = None) -> None:
     """Write a network in half precision, and its entry in manifest.json beside it."""
+    if not PartialState().is_main_process:
+        return
     path = out / f"{name}.safetensors"
     save_tensors(path, network.state_dict(), half=True)
     index = out / "manifest.json"

@@ -64,9 +64,9 @@ def test_gradient_attacks_end_above_their_start(scene, attack):
 
 def test_where_the_two_attacks_start(scene):
     editor, x, targets = scene
-    starts = [attack(editor, x, targets, EPS, steps=0, generator=seeded()) for attack in (baselines.pgd, baselines.i_fgsm)]
-    assert torch.equal(starts[0], baselines.random_noise(x, EPS, seeded()))
-    assert torch.equal(starts[1], baselines.random_noise(x, 1e-3 * EPS, seeded()))
+    for attack, radius in ((baselines.pgd, EPS), (baselines.i_fgsm, 1e-3 * EPS)):
+        start = attack(editor, x, targets, EPS, steps=0, generator=seeded())
+        assert torch.equal(start, baselines.random_noise(x, radius, seeded()))
 
 
 def test_on_an_editor_that_does_nothing_the_attack_flees_from_x():

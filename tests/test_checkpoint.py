@@ -20,7 +20,7 @@ from idf.data import open_faces
 from idf.editing import make_training, train
 from idf.judge import train_judge
 from idf.networks import Judge, Res
-from idf.weights import check_manifest, export
+from idf.weights import NAMES, check_manifest, export
 
 CONFIG = load_config("smoke")  # 12 iterations, a checkpoint every 4
 
@@ -46,7 +46,9 @@ def test_a_stopped_training_goes_on_bit_identically(faces, unbroken, tmp_path):
     assert train(make_training(CONFIG), *faces, folder=tmp_path, until=4, quiet=True).iteration == 4
     other = make_training(load_config("smoke", seed=7))  # its weights must all be replaced
     other.config = CONFIG
+    seconds = Checkpoint(tmp_path).load()[1]["seconds"]
     assert_same(train(other, *faces, folder=tmp_path, quiet=True), unbroken)
+    assert other.seconds > seconds > 0  # both sessions count
     assert_same(train(make_training(CONFIG), *faces, folder=tmp_path, quiet=True), unbroken)  # nothing left to do
 
 
@@ -293,7 +295,7 @@ def test_shipped_weights_are_those_of_the_manifest(data):
     check_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {entry["file"] for entry in manifest.values()} == {path.name for path in folder.glob("*.safetensors")}
-    assert {"judge", "target_Res6", "surrogate", "d_a", "poisoner", "poisoner_no_ats", "target_Res6_DD"} <= set(manifest)
+    assert set(NAMES) | {"d_a", "poisoner"} <= set(manifest)
     for entry in manifest.values():
         assert entry["data"] == data and entry["seconds"] > 0 and entry["iterations"] > 0 and entry["hardware"]
         assert entry["command"].startswith("idf weights") and "/" not in entry["command"].replace("<CelebA folder>", "")

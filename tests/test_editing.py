@@ -16,7 +16,7 @@ from idf.config import HAIR, ROOT, UserError, load_config
 from idf.data import open_faces
 from idf.editing import make_training, train
 
-CONFIG = load_config("smoke", iterations=8)
+CONFIG = load_config("smoke", iterations=8, n_critic=2, poison_every=2, validate_every=4)
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +326,7 @@ def test_two_processes(faces, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
                str(tmp_path / "script.py"), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     # each rank's gradient is (rank + 1) everywhere, so their mean is 1.5; rank 0 alone saves
     assert (tmp_path / "rank0.txt").read_text() == "2 [4] {1.5}"

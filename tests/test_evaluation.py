@@ -121,7 +121,8 @@ def real():
     torch.manual_seed(0)
     surrogate, target = (frozen(make_generator("Res6", config)) for _ in range(2))
     poisoners = {name: frozen(PoisonGenerator(4, 3)) for name in ("untrained-pg", "ours-no-ats", "ours")}
-    return config, surrogate, poisoners, Forger("Res6", "SD", target, config.domains, read), open_faces(config, "test", limit=4)
+    forger = Forger("Res6", "SD", target, config.domains, read)
+    return config, surrogate, poisoners, forger, open_faces(config, "test", limit=4)
 
 
 def test_every_method_by_its_name(real):
@@ -145,7 +146,8 @@ def test_every_method_by_its_name(real):
 
 def test_methods_without_their_poisoner_are_left_out(real):
     config, surrogate, _, forger, _ = real
-    assert tuple(make_methods(config, surrogate, {}, forger, 0.05)) == ("ruiz", "ruiz-white-box", "random-noise", "brightened")
+    methods = make_methods(config, surrogate, {}, forger, 0.05)
+    assert tuple(methods) == ("ruiz", "ruiz-white-box", "random-noise", "brightened")
 
 
 def test_targets_are_the_forgers(real):

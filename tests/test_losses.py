@@ -118,10 +118,10 @@ def test_basic_and_cycle_loss_are_minus_the_weighted_l1():
 def test_domain_loss_wants_unreal_faces_of_the_farthest_domain():
     scores = torch.tensor([1.0, 2.0, 3.0, 6.0]).view(4, 1, 1, 1)  # two domains of two images
     logits = torch.zeros(4, 2)
-    logits[0] = torch.tensor([math.log(3), math.log(3)])
+    logits[0] = torch.tensor([math.log(3), -math.log(3)])
     targets = torch.tensor([[[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]])
-    # the first pair's farthest domain is (0, 1): -ln 1/4 - ln 3/4; the three others cost 2 ln 2 each
-    expected = 3.0 + (math.log(4) + math.log(4 / 3) + 6 * math.log(2)) / 4
+    # the first pair's farthest domain is (0, 1): -ln 1/4 - ln 1/4; the three others cost 2 ln 2 each
+    expected = 3.0 + (2 * math.log(4) + 6 * math.log(2)) / 4
     assert losses.domain_loss(scores, logits, targets).item() == pytest.approx(expected, rel=1e-6)
 
 

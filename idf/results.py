@@ -1,0 +1,119 @@
+"""`idf results`: measures the shipped weights on held-out faces and writes data/results/ and the README's table."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from idf.checkpoint import save_json, write_atomically
+from idf.config import RESULTS, ROOT, Config, UserError, find_data, load_config
+from idf.data import open_faces
+from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
+from idf.judge import judge_accuracy
+from idf.weights import hardware, judged_domains, load_judge, load_poisoner, load_surrogate, load_target, wild
+
+EPS = (0.01, 0.02, 0.03, 0.05)
+FILE = RESULTS / "attribute_defence.json"
+MARKS = ("<!-- results: written by `idf results` -->", "<!-- end of results -->")
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("--preset", default="demo", help="the preset whose weights ship (default: demo)")
+    parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--images", type=int, default=400, help="held-out faces (default: 400)")
+    parser.add_argument("--table", action="store_true", help="only write the README's table from the stored results")
+
+
+def main(args) -> int:
+    if not args.table:
+        config = load_config(args.preset, data_root=find_data(args.data), seed=args.seed)
+        rows = measure(config, args.images)
+        kept = [row for row in _stored() if row["dataset"] != config.dataset]
+        save_json(FILE, sorted(kept + rows, key=lambda row: row["dataset"] != "procedural"))
+    write_table(ROOT / "README.md", _stored())
+    return 0
+
+
+def _stored() -> list[dict]:
+    return json.loads(FILE.read_text()) if FILE.is_file() else []
+
+
+def measure(config: Config, images: int) -> list[dict]:
+    """The rows of one data set: every method at eps .05, those without PGD at the smaller eps too."""
+    rows = []
+    settings = {"SD": config}
+    if (config.weights / f"target_{config.target}_DD.safetensors").is_file():
+        settings["DD"] = wild(config)
+    surrogate, _ = load_surrogate(config)
+    all_judged, judge = judged_domains(config), load_judge(config)
+    own = open_faces(config, "test", limit=images)
+    poisoners = {"ours": load_poisoner(config), "ours-no-ats": load_poisoner(config, "poisoner_no_ats"),
+                 "untrained-pg": untrained_poisoner(config, open_faces(config, "validation"))}
+    accuracy = judge_accuracy(judge, open_faces(config, "test", all_judged, limit=images))
+    for setting, at in settings.items():
+        columns = [all_judged.index(name) for name in at.domains]
+        forger = Forger(at.target, setting, load_target(at), at.domains, lambda x, columns=columns: judge(x)[:, columns])
+        faces = open_faces(at, "test", limit=images)
+        quality = clean_quality(forger, faces)
+        quality["judge_accuracy"] = sum(accuracy[name] for name in at.domains) / len(at.domains)
+        for eps in EPS:
+            for method, protect in make_methods(config, surrogate, poisoners, forger, eps).items():
+                if "ruiz" in method and eps != EPS[-1]:
+                    continue
+                labels = faces.labels if method == "ruiz-white-box" else own.labels
+                measured = defence(forger, protect, faces, labels)
+                for sentence in measured.pop("left_out").values():
+                    print(sentence)
+                row = {"dataset": config.dataset, "size": config.size, "method": method, "target": forger.name,
+                       "domains": setting, "eps": eps, **measured, **quality, "images": len(faces), "seed": config.seed,
+                       "hardware": hardware(), "command": command()}
+                print(f"{setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} PSNR {row['psnr']:.1f}", flush=True)
+                rows.append(row)
+    return rows
+
+
+def command() -> str:
+    """The command line; the data folder's place stays private."""
+    words = sys.argv[1:]
+    if "--data" in words:
+        words[words.index("--data") + 1] = "CELEBA"
+    return "idf " + shlex.join(words)
+
+
+LABELS = {
+    "ours": "PG, alternating (the paper)", "ours-no-ats": "PG, without alternation (†)", "ruiz": "Ruiz et al. PGD, transferred",
+    "ruiz-white-box": "Ruiz et al. PGD, white-box", "random-noise": "control: random noise",
+    "brightened": "control: brightened by eps", "untrained-pg": "control: PG with random weights",
+}
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: for each data set the forgery first, then every method at eps .05."""
+    lines = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        for setting in ("SD", "DD"):
+            part = [r for r in rows if (r["dataset"], r["domains"], r["eps"]) == (dataset, setting, EPS[-1])]
+            if not part:
+                continue
+            first = part[0]
+            where = {"procedural": "procedural faces", "celeba": "CelebA"}[dataset]
+            kind = "the surrogate's domains (SD)" if setting == "SD" else "domains PG never met (DD)"
+            lines += [f"**{where}, {first['size']} px, {first['target']} trained on {kind}**, {first['images']} held-out faces. "
+                      f"Clean forgery: edit success {first['edit_success']:.2f}, reconstruction L1 "
+                      f"{first['reconstruction_l1']:.3f}; judge accuracy {first['judge_accuracy']:.3f}.", "",
+                      "| method, eps .05 (6.4/255) | DSR | L2 | L1 | PSNR of x' |", "|---|---|---|---|---|"]
+            lines += [f"| {LABELS[r['method']]} | {r['dsr']:.1%} | {r['l2']:.3f} | {r['l1']:.3f} | {r['psnr']:.1f} dB |" for r in part]
+            lines.append("")
+    return "\n".join(lines).strip()
+
+
+def write_table(readme: Path, rows: list[dict]) -> None:
+    """Replace what stands between MARKS."""
+    text = readme.read_text()
+    if any(mark not in text for mark in MARKS):
+        raise UserError(f"{readme} lacks the lines {MARKS[0]} and {MARKS[1]}: put them back where the table should stand.")
+    before, rest = text.split(MARKS[0], 1)
+    after = rest.split(MARKS[1], 1)[1]
+    new = f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{after}"
+    write_atomically(readme, lambda temporary: temporary.write_text(new))
