@@ -16,13 +16,23 @@ from idf import baselines, losses
 from idf.checkpoint import save_json
 from idf.config import HAIR, RESULTS, Config, UserError, find_data, load_config
 from idf.data import CROP, Faces, open_faces, to_model, to_uint8
-from idf.editing import Training, make_training, run_iteration, step, update_d_a, update_d_b, update_surrogate, weights_fixed
+from idf.editing import (
+    Training,
+    make_training,
+    run_iteration,
+    step,
+    update_d_a,
+    update_d_b,
+    update_surrogate,
+)
 from idf.networks import PoisonGenerator, Res, frozen
 from idf.weights import hardware
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--data", default="", metavar="FOLDER", help="CelebA for the loader (default: faces written as JPEG)")
+    parser.add_argument(
+        "--data", default="", metavar="FOLDER", help="CelebA for the loader (default: faces written as JPEG)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is timed, in turn (default: 5)")
 
 
@@ -49,7 +59,14 @@ def compare(what: str, ours: Callable[[], float], reference: Callable[[], float]
     pairs = [(once(ours), once(reference)) for _ in range(rounds)]
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(y / x for x, y in pairs)
-    return {"what": what, "ratio": round(ratio, 2), "ours_s": a, "reference_s": b, "hardware": hardware(), "command": "idf bench"}
+    return {
+        "what": what,
+        "ratio": round(ratio, 2),
+        "ours_s": a,
+        "reference_s": b,
+        "hardware": hardware(),
+        "command": "idf bench",
+    }
 
 
 def straightforward_poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple) -> Tensor:
@@ -157,7 +174,9 @@ def loader(data_root: str, rounds: int) -> dict:
                 image = Image.open(file).convert("RGB")
                 left, top = (image.width - CROP) // 2, (image.height - CROP) // 2
                 image = image.crop((left, top, left + CROP, top + CROP)).resize((64, 64), Image.Resampling.BICUBIC)
-                to_model(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1))
+                to_model(
+                    torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1)
+                )
             return len(files)
 
         return compare("loader", ours, reference, rounds)

@@ -133,7 +133,7 @@ def load_config(preset: str = "demo", **overrides) -> Config:
             raise UserError(f"Unknown setting {name!r}: the settings are {', '.join(types)}.")
         kind = types[name]
         if kind is tuple and isinstance(value, (list, str)):
-            value = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+            value = tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
@@ -157,8 +157,10 @@ def _check_range(config: Config) -> None:
                  "poison_every", "validate_every", "width_judge", "judge_iterations", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
+    if config.size % 2 ** (config.levels_pg - 1):
+        raise UserError(f"levels_pg={config.levels_pg} halves {config.size} px too often: use at most 6 at 32 px.")
     for name in ("lr", "lr_pg", "lr_d_b"):
-        if getattr(config, name) <= 0:
+        if not getattr(config, name) > 0:
             raise UserError(f"{name}={getattr(config, name)} must be above 0.")
 
 

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -115,7 +116,7 @@ def open_faces(config: Config, part: str, domains: tuple[str, ...] | None = None
     names = parts["train"] if wanted in (parts["surrogate"], parts["target"]) else wanted
     key = hashlib.sha256(repr((config.size, names, state)).encode()).hexdigest()[:16]
     cache = Path(cache or os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
-    items = tqdm(decode(names), "Preparing faces", len(names), leave=False, unit="face", delay=1)
+    items = tqdm(decode(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
     images, index = _open_cache(cache / f"{config.dataset}-{config.size}-{key}", config.size, items)
     bad = index["bad"]
     good = [name for name in wanted if name not in bad]

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from idf import losses
 from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
@@ -275,7 +276,7 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     stop = min(until or config.iterations, config.iterations)
     record_every = max(1, min(50, config.iterations // 40))
     progress = tqdm(total=stop, initial=training.iteration, unit="it", mininterval=1, dynamic_ncols=True,
-                    disable=quiet or not accelerator.is_main_process)
+                    file=sys.stdout, disable=quiet or not accelerator.is_main_process)
     recent: dict[str, Tensor] = {}
     start = time.monotonic() - training.seconds
     while training.iteration < stop:

@@ -1,11 +1,12 @@
 """The independent judge: an attribute classifier, trained on real labels alone, that says whether an edit worked."""
 
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from idf import losses
 from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
@@ -30,7 +31,8 @@ def train_judge(config: Config, faces: Faces, folder: Path | None = None, quiet:
         restore("judge", tensors, judge, optimizer)
         start = info["iteration"]
     n = config.judge_iterations
-    for i in tqdm(range(start, n), initial=start, total=n, unit="it", mininterval=1, dynamic_ncols=True, disable=quiet):
+    for i in tqdm(range(start, n), initial=start, total=n, unit="it", mininterval=1, dynamic_ncols=True, file=sys.stdout,
+                  disable=quiet):
         torch.manual_seed(config.seed * 1_000_003 + i)
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, (i + 1) / (0.1 * n), (n - i) / (0.7 * n))
         x, c = (t.to(accelerator.device) for t in faces.batch(i, 8 * config.batch, config.seed + 1))

@@ -76,7 +76,8 @@ def _lpips_network():
 def _vgg16_relu2_2():
     from torchvision.models import VGG16_Weights, vgg16
 
-    with contextlib.redirect_stderr(io.StringIO()):
+    # the download reports itself, with a path of this machine
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features[:9].eval().requires_grad_(False)
 
 

@@ -48,12 +48,17 @@ def measure(config: Config, images: int) -> list[dict]:
     surrogate, _ = load_surrogate(config)
     all_judged, judge = judged_domains(config), load_judge(config)
     own = open_faces(config, "test", limit=images)
-    poisoners = {"ours": load_poisoner(config), "ours-no-ats": load_poisoner(config, "poisoner_no_ats"),
-                 "untrained-pg": untrained_poisoner(config, open_faces(config, "validation"))}
+    poisoners = {
+        "ours": load_poisoner(config),
+        "ours-no-ats": load_poisoner(config, "poisoner_no_ats"),
+        "untrained-pg": untrained_poisoner(config, open_faces(config, "validation")),
+    }
     accuracy = judge_accuracy(judge, open_faces(config, "test", all_judged, limit=images))
     for setting, at in settings.items():
         columns = [all_judged.index(name) for name in at.domains]
-        forger = Forger(at.target, setting, load_target(at), at.domains, lambda x, columns=columns: judge(x)[:, columns])
+        forger = Forger(
+            at.target, setting, load_target(at), at.domains, lambda x, columns=columns: judge(x)[:, columns]
+        )
         faces = open_faces(at, "test", limit=images)
         quality = clean_quality(forger, faces)
         quality["judge_accuracy"] = sum(accuracy[name] for name in at.domains) / len(at.domains)
@@ -65,10 +70,24 @@ def measure(config: Config, images: int) -> list[dict]:
                 measured = defence(forger, protect, faces, labels)
                 for sentence in measured.pop("left_out").values():
                     print(sentence)
-                row = {"dataset": config.dataset, "size": config.size, "method": method, "target": forger.name,
-                       "domains": setting, "eps": eps, **measured, **quality, "images": len(faces), "seed": config.seed,
-                       "hardware": hardware(), "command": command()}
-                print(f"{setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} PSNR {row['psnr']:.1f}", flush=True)
+                row = {
+                    "dataset": config.dataset,
+                    "size": config.size,
+                    "method": method,
+                    "target": forger.name,
+                    "domains": setting,
+                    "eps": eps,
+                    **measured,
+                    **quality,
+                    "images": len(faces),
+                    "seed": config.seed,
+                    "hardware": hardware(),
+                    "command": command(),
+                }
+                print(
+                    f"{setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} PSNR {row['psnr']:.1f}",
+                    flush=True,
+                )
                 rows.append(row)
     return rows
 
@@ -82,9 +101,13 @@ def command() -> str:
 
 
 LABELS = {
-    "ours": "PG, alternating (the paper)", "ours-no-ats": "PG, without alternation (†)", "ruiz": "Ruiz et al. PGD, transferred",
-    "ruiz-white-box": "Ruiz et al. PGD, white-box", "random-noise": "control: random noise",
-    "brightened": "control: brightened by eps", "untrained-pg": "control: PG with random weights",
+    "ours": "PG, alternating (the paper)",
+    "ours-no-ats": "PG, without alternation (†)",
+    "ruiz": "Ruiz et al. PGD, transferred",
+    "ruiz-white-box": "Ruiz et al. PGD, white-box",
+    "random-noise": "control: random noise",
+    "brightened": "control: brightened by eps",
+    "untrained-pg": "control: PG with random weights",
 }
 
 
@@ -99,11 +122,18 @@ def table(rows: list[dict]) -> str:
             first = part[0]
             where = {"procedural": "procedural faces", "celeba": "CelebA"}[dataset]
             kind = "the surrogate's domains (SD)" if setting == "SD" else "domains PG never met (DD)"
-            lines += [f"**{where}, {first['size']} px, {first['target']} trained on {kind}**, {first['images']} held-out faces. "
-                      f"Clean forgery: edit success {first['edit_success']:.2f}, reconstruction L1 "
-                      f"{first['reconstruction_l1']:.3f}; judge accuracy {first['judge_accuracy']:.3f}.", "",
-                      "| method, eps .05 (6.4/255) | DSR | L2 | L1 | PSNR of x' |", "|---|---|---|---|---|"]
-            lines += [f"| {LABELS[r['method']]} | {r['dsr']:.1%} | {r['l2']:.3f} | {r['l1']:.3f} | {r['psnr']:.1f} dB |" for r in part]
+            lines += [
+                f"**{where}, {first['size']} px, {first['target']} trained on {kind}**, {first['images']} held-out faces. "
+                f"Clean forgery: edit success {first['edit_success']:.2f}, reconstruction L1 "
+                f"{first['reconstruction_l1']:.3f}; judge accuracy {first['judge_accuracy']:.3f}.",
+                "",
+                "| method, eps .05 (6.4/255) | DSR | L2 | L1 | PSNR of x' |",
+                "|---|---|---|---|---|",
+            ]
+            lines += [
+                f"| {LABELS[r['method']]} | {r['dsr']:.1%} | {r['l2']:.3f} | {r['l1']:.3f} | {r['psnr']:.1f} dB |"
+                for r in part
+            ]
             lines.append("")
     return "\n".join(lines).strip()
 
@@ -112,7 +142,9 @@ def write_table(readme: Path, rows: list[dict]) -> None:
     """Replace what stands between MARKS."""
     text = readme.read_text()
     if any(mark not in text for mark in MARKS):
-        raise UserError(f"{readme} lacks the lines {MARKS[0]} and {MARKS[1]}: put them back where the table should stand.")
+        raise UserError(
+            f"{readme} lacks the lines {MARKS[0]} and {MARKS[1]}: put them back where the table should stand."
+        )
     before, rest = text.split(MARKS[0], 1)
     after = rest.split(MARKS[1], 1)[1]
     new = f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{after}"

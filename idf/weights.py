@@ -38,8 +38,11 @@ def wild(config: Config) -> Config:
 
 def _overrides(config: Config) -> dict:
     standard = load_config(config.preset, data_root=config.data_root)
-    return {name: value for name, value in vars(config).items()
-            if name not in ("preset", "domains") and (value != getattr(standard, name) or name == "data_root")}
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if name not in ("preset", "domains") and (value != getattr(standard, name) or name == "data_root")
+    }
 
 
 def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
@@ -75,7 +78,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0; the target is trained with seed + 100")
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, help="default: all, in this order")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
-    parser.add_argument("--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-<data>)")
+    parser.add_argument(
+        "--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-<data>)"
+    )
     parser.add_argument("--out", default="", metavar="FOLDER", help="default: data/weights/<data>")
 
 
@@ -119,8 +124,15 @@ def _surrogate(config: Config, work: Path, out: Path) -> None:
 def _poisoner_no_ats(config: Config, work: Path, out: Path) -> None:
     surrogate, d_a = load_surrogate(config, out)
     training = _run(config, make_training(config, surrogate, d_a), "surrogate", "B", work / "poisoner_no_ats")
-    export(config, out, "poisoner_no_ats", training.best, training.iteration, training.seconds,
-           {"stage_b_every": config.poison_every})
+    export(
+        config,
+        out,
+        "poisoner_no_ats",
+        training.best,
+        training.iteration,
+        training.seconds,
+        {"stage_b_every": config.poison_every},
+    )
 
 
 TRAIN = {
@@ -145,8 +157,9 @@ def hardware() -> str:
     return f"{torch.get_num_threads()} threads of {platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()}), no GPU"
 
 
-def export(config: Config, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
-           more: dict | None = None) -> None:
+def export(
+    config: Config, out: Path, name: str, network: nn.Module, iterations: int, seconds: float, more: dict | None = None
+) -> None:
     """Write a network in half precision, and its entry in manifest.json beside it."""
     if not PartialState().is_main_process:
         return
@@ -156,23 +169,29 @@ def export(config: Config, out: Path, name: str, network: nn.Module, iterations:
     manifest = json.loads(index.read_text()) if index.is_file() else {}
     data = "" if not config.data_root else " --data <CelebA folder>"
     manifest[name] = {
-        "file": path.name, "command": "idf " + _said_command() + data, "preset": config.preset, "data": config.dataset,
-        "domains": list(config.domains), "size": config.size, "seed": config.seed, "iterations": iterations,
-        "hardware": hardware(), "seconds": round(seconds), "terms": TERMS[config.dataset],
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **(more or {}),
+        "file": path.name,
+        "command": "idf " + _said_command() + data,
+        "preset": config.preset,
+        "data": config.dataset,
+        "domains": list(config.domains),
+        "size": config.size,
+        "seed": config.seed,
+        "iterations": iterations,
+        "hardware": hardware(),
+        "seconds": round(seconds),
+        "terms": TERMS[config.dataset],
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        **(more or {}),
     }
     save_json(index, dict(sorted(manifest.items())))
 
 
 def _said_command() -> str:
     """The command line without the places of this machine."""
-    words, hidden = [], False
-    for word in sys.argv[1:]:
-        hidden = hidden or word in ("--data", "--work", "--out")
-        if not hidden:
+    words, private = [], ("--data", "--work", "--out")
+    for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
+        if before not in private and word.split("=")[0] not in private:
             words.append(word)
-        elif not word.startswith("--"):
-            hidden = False
     return shlex.join(words)
 
 
@@ -181,5 +200,7 @@ def check_manifest(folder: Path) -> None:
     for name, entry in json.loads((folder / "manifest.json").read_text()).items():
         path = folder / entry["file"]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            raise UserError(f"{path} is missing or differs from its manifest entry {name!r}: fetch it again or retrain it "
-                            f"with `idf weights`.")
+            raise UserError(
+                f"{path} is missing or differs from its manifest entry {name!r}: fetch it again or retrain it "
+                f"with `idf weights`."
+            )

@@ -8,8 +8,18 @@ from torch.testing import assert_close
 from idf import metrics
 from idf.config import UserError, load_config
 from idf.losses import infect
-from idf.networks import (GENERATORS, CNet, DomainDiscriminator, Judge, PatchDiscriminator, PoisonGenerator, Res,
-                          UNet128, frozen, make_generator)
+from idf.networks import (
+    GENERATORS,
+    CNet,
+    DomainDiscriminator,
+    Judge,
+    PatchDiscriminator,
+    PoisonGenerator,
+    Res,
+    UNet128,
+    frozen,
+    make_generator,
+)
 
 SIZES = (32, 64, 128)
 

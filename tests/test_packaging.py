@@ -39,9 +39,8 @@ def test_dependency_is_a_range_that_holds_what_is_installed(name, specifier):
 
 
 def test_torch_and_torchvision_are_a_pair():
-    from torchvision.ops import nms
-
     import torch
+    from torchvision.ops import nms
 
     assert nms(torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1]]), torch.tensor([0.9, 0.8]), 0.5).tolist() == [0]
 
