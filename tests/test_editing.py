@@ -251,7 +251,7 @@ def test_history_and_watch(faces):
 def test_progress_and_a_tensorboard_log(faces, tmp_path, capfd):
     train(make_training(CONFIG), *faces, folder=tmp_path)
     out, err = capfd.readouterr()
-    assert "8/8" in err and not out
+    assert "8/8" in out and not err
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
