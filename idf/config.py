@@ -63,7 +63,7 @@ class Config:
 
     # stage A
     batch: int = 4
-    iterations: int = 14000
+    iterations: int = 8000
     n_critic: int = 1
     lr: float = 1e-3
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
