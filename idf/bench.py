@@ -26,7 +26,7 @@ from idf.editing import (
     update_surrogate,
 )
 from idf.networks import PoisonGenerator, Res, frozen
-from idf.weights import hardware
+from idf.weights import command, hardware
 
 
 def add_arguments(parser) -> None:
@@ -65,7 +65,7 @@ def compare(what: str, ours: Callable[[], float], reference: Callable[[], float]
         "ours_s": a,
         "reference_s": b,
         "hardware": hardware(),
-        "command": "idf bench",
+        "command": command(),
     }
 
 

@@ -66,9 +66,11 @@ class Config:
     iterations: int = 8000
     n_critic: int = 1
     lr: float = 1e-3
+    lr_d: float = 3e-4
+    augment: bool = True  # D_A sees shifted faces of changed light: few faces are soon known by heart
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
     lambda_cls: float = 1.0
-    lambda_rec: float = 30.0
+    lambda_rec: float = 20.0
     lambda_gp: float = 10.0
     balance: bool = False  # draw images so that both values of every domain come equally often
 
@@ -111,10 +113,10 @@ PRESETS: dict[str, dict] = {
                   live_iterations=6, bf16=False),
     "demo": dict(),
     "gpu": dict(size=128, faces=0, width=64, width_d=64, width_pg=32, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                iterations=60000, n_critic=5, lr=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
+                iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, augment=False, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
                 judge_iterations=6000, live_iterations=1000),
     "paper": dict(size=128, faces=0, width=64, width_d=64, width_pg=64, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                  iterations=200000, n_critic=5, lr=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
+                  iterations=200000, n_critic=5, lr=1e-4, lr_d=1e-4, augment=False, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
                   judge_iterations=6000, bf16=False, live_iterations=1000),
 }
 
@@ -159,7 +161,7 @@ def _check_range(config: Config) -> None:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
     if config.size % 2 ** (config.levels_pg - 1):
         raise UserError(f"levels_pg={config.levels_pg} halves {config.size} px too often: use at most 6 at 32 px.")
-    for name in ("lr", "lr_pg", "lr_d_b"):
+    for name in ("lr", "lr_d", "lr_pg", "lr_d_b"):
         if not getattr(config, name) > 0:
             raise UserError(f"{name}={getattr(config, name)} must be above 0.")
 

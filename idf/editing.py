@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs
@@ -74,7 +75,7 @@ def make_training(config: Config, surrogate: nn.Module | None = None, d_a: nn.Mo
         d_a=d_a or DomainDiscriminator(config.size, len(config.domains), config.width_d),
         poisoner=poisoner, d_b=PatchDiscriminator(config.size, config.width_d_b), best=copy.deepcopy(poisoner),
     )
-    rates = {"surrogate": config.lr, "d_a": config.lr, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
+    rates = {"surrogate": config.lr, "d_a": config.lr_d, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
     training.best.to(accelerator.device)
     for name, network in training.networks().items():
         # averaged by hand in `step`, because DistributedDataParallel does not follow the penalty's double backward
@@ -108,12 +109,29 @@ def step(training: Training, name: str, loss: Tensor) -> None:
     optimizer.step()
 
 
+def augment(images: Tensor, seed: int) -> Tensor:
+    """Shift by up to an eighth, contrast and brightness by up to .2, for what D_A sees: real and forged faces alike.
+
+    Differentiable (Zhao et al. 2020). D_A soon knows a few thousand faces by heart, and its class head then rewards
+    patterns instead of edits. images (B, 3, S, S) in [-1, 1]; the draw depends on seed alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size, reach = images.shape[-1], images.shape[-1] // 8
+    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
+    corners = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=generator).tolist()
+    shifted = torch.stack([image[:, i : i + size, j : j + size] for image, (i, j) in zip(padded, corners, strict=True)])
+    contrast, brightness = torch.rand(2, len(images), 1, 1, 1, generator=generator).to(images.device, images.dtype)
+    return shifted * (0.8 + 0.4 * contrast) + 0.4 * (brightness - 0.5)
+
+
 def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor) -> dict[str, Tensor]:
     """Stage A: D_A learns real from forged (WGAN-GP) and the labels of real faces."""
     config = training.config
     with training.accelerator.autocast():
         with torch.no_grad():  # D_A's step must not reach SM
             y = training.surrogate(x, c_trg)
+        if config.augment:
+            x, y = augment(x, 3 * training.iteration), augment(y, 3 * training.iteration + 1)
         scores, logits = training.d_a(torch.cat([x, y]))
         real, fake = scores.float().chunk(2)
         terms = {
@@ -130,7 +148,7 @@ def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor) ->
     config = training.config
     with weights_fixed(training.d_a), training.accelerator.autocast():
         y = training.surrogate(x, c_trg)
-        scores, logits = training.d_a(y)
+        scores, logits = training.d_a(augment(y, 3 * training.iteration + 2) if config.augment else y)
         terms = {
             "sm_adv": -scores.float().mean(),
             "sm_cls": losses.classification(logits, c_trg),
@@ -223,7 +241,7 @@ def set_learning_rates(training: Training) -> None:
     config = training.config
     left = 1 - training.iteration / config.iterations
     factor = min(1.0, left / config.decay) if config.decay else 1.0
-    rates = {"surrogate": config.lr, "d_a": config.lr, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
+    rates = {"surrogate": config.lr, "d_a": config.lr_d, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
     for name, optimizer in training.optimizers.items():
         optimizer.param_groups[0]["lr"] = rates[name] * factor
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 from idf import weights
@@ -12,25 +13,34 @@ from idf.config import ROOT, Config, UserError
 def ready(config: Config, *names: str) -> Path:
     """The folder that holds the networks called `names` (of weights.NAMES, trained in that order) for `config`.
 
-    It says which case it is. Training on the spot takes config.live_iterations; it is kept beside the cache, for the
-    next notebook. A UserError of the data passes through.
+    It says which are shipped and which are trained on the spot, for config.live_iterations; the latter are kept beside
+    the cache, for the next notebook. A UserError of the data, or of a damaged shipped file, passes through.
     """
-    try:
-        for name in names:
-            _load(config, name, config.weights)
+    if (config.weights / "manifest.json").is_file():
+        weights.check_manifest(config.weights)
+    missing = [name for name in weights.NAMES if name in names and not _ships(config, name)]
+    if not missing:
         print(f"Weights: the shipped ones for {config.dataset} faces, data/weights/{config.dataset}.")
         return config.weights
-    except UserError:
-        print(f"Weights: none are shipped for preset {config.preset} with these settings on {config.dataset} faces; "
-              f"trained here for {config.live_iterations} iterations, so forgeries and defence are rough.")
+    print(f"Weights: not shipped for preset {config.preset} with these settings on {config.dataset} faces: "
+          f"{', '.join(missing)}; trained here for {config.live_iterations} iterations, so what they show is rough.")
     short = dataclasses.replace(config, iterations=config.live_iterations,
                                 judge_iterations=max(config.live_iterations, config.judge_iterations // 10))
     key = hashlib.sha256(repr(short).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
-    for name in weights.NAMES:
-        if name in names:
-            weights.TRAIN[name](short, folder / "work" / name, folder)
+    if len(missing) < len(names):
+        shutil.copytree(config.weights, folder, dirs_exist_ok=True)
+    for name in missing:
+        weights.TRAIN[name](short, folder / "work" / name, folder)
     return folder
+
+
+def _ships(config: Config, name: str) -> bool:
+    try:
+        _load(config, name, config.weights)
+    except UserError:
+        return False
+    return True
 
 
 def _load(config: Config, name: str, folder: Path) -> None:

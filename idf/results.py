@@ -1,8 +1,6 @@
 """`idf results`: measures the shipped weights on held-out faces and writes data/results/ and the README's table."""
 
 import json
-import shlex
-import sys
 from pathlib import Path
 
 from idf.checkpoint import save_json, write_atomically
@@ -10,7 +8,7 @@ from idf.config import RESULTS, ROOT, Config, UserError, find_data, load_config
 from idf.data import open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
 from idf.judge import judge_accuracy
-from idf.weights import hardware, judged_domains, load_judge, load_poisoner, load_surrogate, load_target, wild
+from idf.weights import command, hardware, judged_domains, load_judge, load_poisoner, load_surrogate, load_target, wild
 
 EPS = (0.01, 0.02, 0.03, 0.05)
 FILE = RESULTS / "attribute_defence.json"
@@ -90,14 +88,6 @@ def measure(config: Config, images: int) -> list[dict]:
                 )
                 rows.append(row)
     return rows
-
-
-def command() -> str:
-    """The command line; the data folder's place stays private."""
-    words = sys.argv[1:]
-    if "--data" in words:
-        words[words.index("--data") + 1] = "CELEBA"
-    return "idf " + shlex.join(words)
 
 
 LABELS = {

@@ -1,5 +1,6 @@
 """`idf weights`: trains the networks that the project ships, each resumable, and writes them with their manifest."""
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -33,16 +34,7 @@ def judged_domains(config: Config) -> tuple[str, ...]:
 
 def wild(config: Config) -> Config:
     """The same settings with the domains that PG never met (DD)."""
-    return load_config(config.preset, **_overrides(config), domains=DOMAINS[config.dataset]["DD"])
-
-
-def _overrides(config: Config) -> dict:
-    standard = load_config(config.preset, data_root=config.data_root)
-    return {
-        name: value
-        for name, value in vars(config).items()
-        if name not in ("preset", "domains") and (value != getattr(standard, name) or name == "data_root")
-    }
+    return dataclasses.replace(config, domains=DOMAINS[config.dataset]["DD"])
 
 
 def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
@@ -108,7 +100,7 @@ def _target(config: Config, work: Path, out: Path) -> None:
     setting = "_DD" if config.domains == DOMAINS[config.dataset]["DD"] else ""
     name = f"target_{config.target}{setting}"
     # the forger draws its own seed: it shares neither initial weights nor batches with the surrogate
-    apart = load_config(config.preset, **_overrides(config) | {"seed": config.seed + 100}, domains=config.domains)
+    apart = dataclasses.replace(config, seed=config.seed + 100)
     training = _run(apart, make_training(apart, network=config.target), "target", "A", work / name)
     export(apart, out, name, training.surrogate, training.iteration, training.seconds)
 
@@ -167,10 +159,9 @@ def export(
     save_tensors(path, network.state_dict(), half=True)
     index = out / "manifest.json"
     manifest = json.loads(index.read_text()) if index.is_file() else {}
-    data = "" if not config.data_root else " --data <CelebA folder>"
     manifest[name] = {
         "file": path.name,
-        "command": "idf " + _said_command() + data,
+        "command": command(),
         "preset": config.preset,
         "data": config.dataset,
         "domains": list(config.domains),
@@ -186,13 +177,18 @@ def export(
     save_json(index, dict(sorted(manifest.items())))
 
 
-def _said_command() -> str:
-    """The command line without the places of this machine."""
-    words, private = [], ("--data", "--work", "--out")
-    for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
-        if before not in private and word.split("=")[0] not in private:
+def command() -> str:
+    """The command line that was given, without the places of this machine."""
+    words: list[str] = []
+    given = iter(sys.argv[1:])
+    for word in given:
+        option, _, value = word.partition("=")
+        if option in ("--data", "--work", "--out"):
+            value = value or next(given, "")
+            words += ["--data", "CELEBA"] if option == "--data" and value else []
+        else:
             words.append(word)
-    return shlex.join(words)
+    return "idf " + shlex.join(words)
 
 
 def check_manifest(folder: Path) -> None:

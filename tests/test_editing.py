@@ -1,12 +1,14 @@
 """Algorithm 1: who learns from whom, PG_best, schedules, NaN, and a training in two processes."""
 
 import copy
+import dataclasses
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -206,14 +208,48 @@ def test_forgery_distance_is_l1_in_evaluation_mode(batch):
 @pytest.mark.parametrize("decay, iteration, factor", [
     (0.5, 0, 1), (0.5, 50, 1), (0.5, 75, 0.5), (0.5, 99, 0.02), (1.0, 25, 0.75), (0.0, 99, 1), (0.1, 95, 0.5)])
 def test_learning_rates_fall_to_zero_over_the_last_share(decay, iteration, factor):
-    config = load_config("smoke", iterations=100, decay=decay, lr=1e-3, lr_pg=1e-2, lr_d_b=1e-4)
+    config = load_config("smoke", iterations=100, decay=decay, lr=1e-3, lr_d=1e-4, lr_pg=1e-2, lr_d_b=1e-4)
     training = make_training(config)
     training.iteration = iteration
     editing.set_learning_rates(training)
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
-    assert rates == pytest.approx({"surrogate": 1e-3 * factor, "d_a": 1e-3 * factor, "poisoner": 1e-2 * factor,
+    assert rates == pytest.approx({"surrogate": 1e-3 * factor, "d_a": 1e-4 * factor, "poisoner": 1e-2 * factor,
                                    "d_b": 1e-4 * factor})
     assert all(optimizer.param_groups[0]["betas"] == (0.5, 0.999) for optimizer in training.optimizers.values())
+
+
+def test_augment_shifts_and_relights_alone():
+    x = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = editing.augment(x, 7)
+    assert torch.equal(seen, editing.augment(x, 7)) and not torch.equal(seen, editing.augment(x, 8))
+    padded = F.pad(x, (4, 4, 4, 4), mode="replicate")
+    for image, own in zip(seen, padded, strict=True):
+        fits = []
+        for i in range(9):
+            for j in range(9):
+                crop = own[:, i : i + 32, j : j + 32].flatten()
+                contrast = torch.cov(torch.stack([crop, image.flatten()]))[0, 1] / crop.var()
+                brightness = image.mean() - contrast * crop.mean()
+                if (contrast * crop + brightness - image.flatten()).abs().max() < 1e-4:
+                    fits.append((contrast.item(), brightness.item()))
+        assert len(fits) == 1 and 0.8 <= fits[0][0] <= 1.2 and abs(fits[0][1]) <= 0.2
+
+
+def test_augment_passes_gradients_to_every_pixel_it_shows():
+    x = torch.zeros(2, 3, 32, 32, requires_grad=True)
+    editing.augment(x, 0).sum().backward()
+    assert (x.grad[:, :, 8:-8, 8:-8] > 0).all()
+
+
+@pytest.mark.parametrize("chosen, seen", [(True, 1), (False, 0)])
+def test_augment_is_a_setting_that_both_players_follow(batch, monkeypatch, chosen, seen):
+    calls = []
+    monkeypatch.setattr(editing, "augment", lambda images, seed: calls.append(seed) or images)
+    training = make_training(dataclasses.replace(CONFIG, augment=chosen))
+    x, c = batch
+    editing.update_d_a(training, x, c, c.flip(0), torch.rand(4, 1, 1, 1))
+    editing.update_surrogate(training, x, c, c.flip(0))
+    assert len(calls) == len(set(calls)) == 3 * seen
 
 
 def test_randomness_depends_on_seed_iteration_and_process_alone():
