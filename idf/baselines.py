@@ -43,6 +43,31 @@ def random_noise(x: Tensor, eps: float = 0.05, generator: torch.Generator | None
     return (x + eps * noise).clamp(-1, 1)
 
 
+def random_colour(x: Tensor, eps: float = 0.05, generator: torch.Generator | None = None) -> Tensor:
+    """Control: +-eps in every pixel and channel, signs random but never the same in all three channels.
+
+    Of all noise of the ball the one that editors take worst: real photos hold next to no fine colour contrast, so that
+    nothing in training taught the editor to ignore it.
+    """
+    batch, _, *size = x.shape
+    odd = torch.randint(0, 3, (batch, 1, *size), generator=generator)  # the channel that goes the other way
+    sign = torch.randint(0, 2, (batch, 1, *size), generator=generator) * 2 - 1
+    noise = torch.where(torch.arange(3)[:, None, None] == odd, -sign, sign).to(x)
+    return (x + eps * noise).clamp(-1, 1)
+
+
+def band_noise(shape: tuple[int, ...], low: float, high: float, colour: bool, generator: torch.Generator | None = None,
+               ) -> Tensor:
+    """Signs (+-1) of Gaussian noise with low <= frequency < high, in cycles per pixel (0 to .71); shape (B, 3, S, S).
+
+    colour: noise without grey part (the channels sum to 0 before the sign is taken), else noise that is all grey.
+    """
+    noise = torch.randn(shape, generator=generator)
+    noise = noise - noise.mean(1, keepdim=True) if colour else noise[:, :1].expand(shape)
+    radius = torch.fft.fftfreq(shape[-2])[:, None].hypot(torch.fft.fftfreq(shape[-1]))
+    return torch.fft.ifft2(torch.fft.fft2(noise) * ((low <= radius) & (radius < high))).real.sign()
+
+
 def brightened(x: Tensor, eps: float = 0.05) -> Tensor:
     """Control: every pixel lighter by eps."""
     return (x + eps).clamp(-1, 1)

@@ -64,13 +64,14 @@ class Config:
     # stage A
     batch: int = 4
     iterations: int = 8000
+    target_iterations: int = 14000  # of the target, which has stage A alone
     n_critic: int = 1
     lr: float = 1e-3
-    lr_d: float = 3e-4
-    augment: bool = True  # D_A sees shifted faces of changed light: few faces are soon known by heart
+    lr_d: float = 1e-3
+    augment: bool = False  # D_A sees shifted faces of changed light: a few thousand photos are soon known by heart
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
     lambda_cls: float = 1.0
-    lambda_rec: float = 20.0
+    lambda_rec: float = 30.0
     lambda_gp: float = 10.0
     balance: bool = False  # draw images so that both values of every domain come equally often
 
@@ -108,28 +109,32 @@ class Config:
 
 
 PRESETS: dict[str, dict] = {
-    "smoke": dict(size=32, faces=160, width=4, width_d=4, width_pg=4, levels_pg=3, width_d_b=4, batch=4, batch_pg=2, iterations=12,
+    "smoke": dict(size=32, faces=160, width=4, width_d=4, width_pg=4, levels_pg=3, width_d_b=4, batch=4, batch_pg=2, iterations=12, target_iterations=12,
                   poison_every=2, validate_every=4, width_judge=4, judge_iterations=20, checkpoint_every=4,
                   live_iterations=6, bf16=False),
     "demo": dict(),
     "gpu": dict(size=128, faces=0, width=64, width_d=64, width_pg=32, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, augment=False, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
+                iterations=60000, target_iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
                 judge_iterations=6000, live_iterations=1000),
     "paper": dict(size=128, faces=0, width=64, width_d=64, width_pg=64, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                  iterations=200000, n_critic=5, lr=1e-4, lr_d=1e-4, augment=False, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
+                  iterations=200000, target_iterations=200000,
+                  n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
                   judge_iterations=6000, bf16=False, live_iterations=1000),
 }
 
+# Photos differ more than drawn faces do: D_A must not learn a few thousand of them by heart.
+PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True)}
+
 
 def load_config(preset: str = "demo", **overrides) -> Config:
-    """The preset with overrides, each checked by name, type and range.
+    """The preset (for photos: with PHOTOS) and the overrides, each checked by name, type and range.
 
     Raises UserError for an unknown preset or setting, a wrong type, or a value out of range.
     """
     if preset not in PRESETS:
         raise UserError(f"Unknown preset {preset!r}: use one of {', '.join(PRESETS)}.")
     types = {field.name: type(field.default) for field in dataclasses.fields(Config)}
-    values = {"preset": preset, **PRESETS[preset]}
+    values = {"preset": preset, **PRESETS[preset], **(PHOTOS.get(preset, {}) if overrides.get("data_root") else {})}
     for name, value in overrides.items():
         if name not in types:
             raise UserError(f"Unknown setting {name!r}: the settings are {', '.join(types)}.")
@@ -155,7 +160,7 @@ def _check_range(config: Config) -> None:
         raise UserError(f"size={config.size} is not supported: use 32, 64, 128 or 256.")
     if not 0 <= config.decay <= 1:
         raise UserError(f"decay={config.decay} is outside [0, 1]: it is the share of iterations with a falling rate.")
-    for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations", "n_critic",
+    for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations", "target_iterations", "n_critic",
                  "poison_every", "validate_every", "width_judge", "judge_iterations", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")

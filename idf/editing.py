@@ -18,7 +18,7 @@ from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from idf import losses
+from idf import baselines, losses
 from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
 from idf.config import HAIR, Config, UserError
 from idf.data import Faces
@@ -159,6 +159,35 @@ def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor) ->
     return terms
 
 
+BANDS = (0.0, 0.1, 0.22, 0.34, 0.5, 0.72)  # cycles per pixel
+
+
+def queries(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    """What the defender sends to the editor it imitates: every other image with noise of one band, up to 4 eps strong.
+
+    Where photos hold nothing, in fine colour contrast, an imitator of clean answers stays free to differ from the editor;
+    there the poison lives. The answer to noise of eps alone is too faint to learn from.
+    """
+    band, strength = (int(torch.randint(0, n, (), generator=generator)) for n in (len(BANDS) - 1, 3))
+    colour = bool(torch.randint(0, 2, (), generator=generator))
+    noise = baselines.band_noise(tuple(x.shape), BANDS[band], BANDS[band + 1], colour, generator)
+    noise[::2] = 0
+    return (x + 2**strength * eps * noise.to(x)).clamp(-1, 1)
+
+
+def update_imitation(training: Training, target: nn.Module, x: Tensor, c_trg: Tensor) -> dict[str, Tensor]:
+    """In place of stage A, for a defender who may query M: SM learns M's answers, mean |SM(x, c) - M(x, c)|.
+
+    The summary's variant. It needs no label and no weight of M; target is called as a black box.
+    """
+    with training.accelerator.autocast():
+        with torch.no_grad():
+            answer = target(x, c_trg)
+        terms = {"imitation": (training.surrogate(x, c_trg) - answer).abs().float().mean()}
+        step(training, "surrogate", terms["imitation"])
+    return terms
+
+
 def update_d_b(training: Training, x: Tensor, alpha: Tensor) -> dict[str, Tensor]:
     """Stage B: D_B learns clean from infected faces (WGAN-GP, Eq. 5)."""
     config = training.config
@@ -246,8 +275,12 @@ def set_learning_rates(training: Training) -> None:
         optimizer.param_groups[0]["lr"] = rates[name] * factor
 
 
-def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple[nn.Module, nn.Module]) -> dict[str, Tensor]:
-    """One iteration of Algorithm 1: D_A, every n_critic-th time SM, then D_B and PG. previous: room for a snapshot."""
+def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple[nn.Module, nn.Module],
+                  target: nn.Module | None = None) -> dict[str, Tensor]:
+    """One iteration of Algorithm 1: D_A, every n_critic-th time SM, then D_B and PG. previous: room for a snapshot.
+
+    With stage "I" in place of "A", SM imitates target instead.
+    """
     config, i = training.config, training.iteration
     rank, world = training.accelerator.process_index, training.accelerator.num_processes
     generator = randomness(config, i, rank)
@@ -256,7 +289,7 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
     alpha, alpha_b = torch.rand(2, len(x), 1, 1, 1, generator=generator)
     x, c, c_trg, alpha, alpha_b = (t.to(training.accelerator.device) for t in (x, c, c_trg, alpha, alpha_b))
     poisons = "B" in stages and i % config.poison_every == 0
-    edits = "A" in stages and (i + 1) % config.n_critic == 0
+    edits = "I" in stages or ("A" in stages and (i + 1) % config.n_critic == 0)
     terms: dict[str, Tensor] = {}
 
     last = None
@@ -268,7 +301,9 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
         last = (surrogate if edits else training.surrogate, d_a)
     if "A" in stages:
         terms |= update_d_a(training, x, c, c_trg, alpha)
-    if edits:
+    if "I" in stages:
+        terms |= update_imitation(training, target, queries(x, config.eps, generator), c_trg)
+    elif edits:
         terms |= update_surrogate(training, x, c, c_trg)
     if poisons:
         n = min(config.batch_pg, len(x))
@@ -278,11 +313,12 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
 
 
 def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB", folder: Path | None = None,
-          until: int | None = None, watch: Callable[[Training], None] | None = None, quiet: bool = False) -> Training:
+          until: int | None = None, watch: Callable[[Training], None] | None = None, quiet: bool = False,
+          target: nn.Module | None = None) -> Training:
     """Algorithm 1 up to config.iterations (or `until`), continuing from `folder`'s checkpoint if there is one.
 
     stages: "AB" alternates (the paper), "A" trains an editor alone (the target M), "B" trains PG against the given,
-    frozen SM (the dagger of Table 1). watch is called at every record of the history. Raises UserError for NaN.
+    frozen SM (the dagger of Table 1), "IB" alternates with queries to `target` in place of stage A. watch is called at every record of the history. Raises UserError for NaN.
     """
     config, accelerator = training.config, training.accelerator
     checkpoint = Checkpoint(folder) if folder else None
@@ -299,7 +335,7 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     start = time.monotonic() - training.seconds
     while training.iteration < stop:
         set_learning_rates(training)
-        recent |= run_iteration(training, faces, stages, previous)
+        recent |= run_iteration(training, faces, stages, previous, target)
         training.iteration += 1
         i = training.iteration
         if "B" in stages and (i % config.validate_every == 0 or i == stop):

@@ -13,7 +13,7 @@ from idf.judge import verdict
 from idf.networks import PoisonGenerator, frozen
 
 Protect = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, 3, S, S), c (B, K), batch number -> x'
-METHODS = ("ours", "ours-no-ats", "ruiz", "ruiz-white-box", "random-noise", "brightened", "untrained-pg")
+METHODS = ("ours", "ours-no-ats", "ours-queries", "ruiz", "ruiz-white-box", "random-noise", "random-colour", "brightened", "untrained-pg")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def untrained_poisoner(config: Config, faces: Faces) -> PoisonGenerator:
 
 def make_methods(config: Config, surrogate: nn.Module, poisoners: dict[str, nn.Module], forger: Forger, eps: float,
                  ) -> dict[str, Protect]:
-    """Every way to protect x, by name. poisoners: "ours", "ours-no-ats", "untrained-pg". Random ones draw from seed."""
+    """Every way to protect x, by name. poisoners: "ours", "ours-no-ats", "ours-queries", "untrained-pg". Random ones draw from seed."""
 
     def by(poisoner: nn.Module) -> Protect:
         return lambda x, c, number: losses.infect(x, poisoner(x), eps)
@@ -62,6 +62,7 @@ def make_methods(config: Config, surrogate: nn.Module, poisoners: dict[str, nn.M
     methods["ruiz"] = attack(surrogate, config.domains)
     methods["ruiz-white-box"] = attack(forger.editor, forger.domains)
     methods["random-noise"] = lambda x, c, number: baselines.random_noise(x, eps, noise(number))
+    methods["random-colour"] = lambda x, c, number: baselines.random_colour(x, eps, noise(number))
     methods["brightened"] = lambda x, c, number: baselines.brightened(x, eps)
     return {name: methods[name] for name in METHODS if name in methods}
 

@@ -27,9 +27,11 @@ COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
 METHODS = {  # colour, marker, line, name in a legend
     "ours": (BLUE, "o", "-", "ours"),
     "ours-no-ats": (SKY, "D", "-", "ours, no alternation"),
+    "ours-queries": (BLUE, "*", "--", "ours, with queries"),
     "ruiz": (RED, "s", "-", "Ruiz, transferred"),
     "ruiz-white-box": (ORANGE, "P", "-", "Ruiz, white-box"),
     "random-noise": (GREY, "^", ":", "random noise"),
+    "random-colour": (GREY, "<", "-", "random colour noise"),
     "brightened": (GREEN, "v", "--", "brightened"),
     "untrained-pg": (PINK, "X", "-.", "untrained PG"),
 }
@@ -263,6 +265,21 @@ def histogram(values: dict[str, Tensor], title: str = "", threshold: float = met
         share = (v > threshold).float().mean()
         axis.text(0.005, 0.8, f"{share:.0%} beyond {threshold}", transform=axis.transAxes, fontsize=8.5)
     axes[-1, 0].set_xlabel("L2(y, y′), mean squared difference on [-1, 1]")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def fragility(values: dict[str, dict[str, list[float]]], bands: Sequence[float], title: str = "") -> Figure:
+    """{kind of noise: {editor: L2(y, y') for each band}}: a panel a kind, a line an editor, with the line of the DSR."""
+    figure, axes = plt.subplots(1, len(values), figsize=(WIDTH, 3.1), sharey=True, squeeze=False)
+    for axis, (kind, lines) in zip(axes[0], values.items(), strict=True):
+        for k, (name, line) in enumerate(lines.items()):
+            axis.plot(range(len(line)), line, label=name, color=COLOURS[k], marker="os^v"[k % 4], linestyle=("-", "--", ":")[k % 3])
+        axis.axhline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
+        axis.set(yscale="log", title=kind, xlabel="frequency of the noise (cycles per pixel)",
+                 xticks=range(len(bands) - 1), xticklabels=[f"{a:g}–{b:g}" for a, b in zip(bands, bands[1:])])
+    axes[0, 0].set_ylabel("L2(y, y′)")
+    axes[0, 0].legend()
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

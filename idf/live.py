@@ -24,7 +24,7 @@ def ready(config: Config, *names: str) -> Path:
         return config.weights
     print(f"Weights: not shipped for preset {config.preset} with these settings on {config.dataset} faces: "
           f"{', '.join(missing)}; trained here for {config.live_iterations} iterations, so what they show is rough.")
-    short = dataclasses.replace(config, iterations=config.live_iterations,
+    short = dataclasses.replace(config, iterations=config.live_iterations, target_iterations=config.live_iterations,
                                 judge_iterations=max(config.live_iterations, config.judge_iterations // 10))
     key = hashlib.sha256(repr(short).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
@@ -47,8 +47,8 @@ def _load(config: Config, name: str, folder: Path) -> None:
     if name.endswith("_DD"):
         weights.load_target(weights.wild(config), folder)
     elif name.startswith("target"):
-        weights.load_target(config, folder)
-    elif name == "poisoner_no_ats":
+        weights.load_target(config, folder, tuned=name.endswith("_tuned"))
+    elif name.startswith("poisoner"):
         weights.load_poisoner(config, name, folder)
     elif name == "judge":
         weights.load_judge(config, folder)

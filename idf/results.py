@@ -8,7 +8,9 @@ from idf.config import RESULTS, ROOT, Config, UserError, find_data, load_config
 from idf.data import open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
 from idf.judge import judge_accuracy
-from idf.weights import command, hardware, judged_domains, load_judge, load_poisoner, load_surrogate, load_target, wild
+from idf.weights import (
+    command, hardware, judged_domains, load_judge, load_poisoner, load_surrogate, load_target, target_name, wild,
+)
 
 EPS = (0.01, 0.02, 0.03, 0.05)
 FILE = RESULTS / "attribute_defence.json"
@@ -37,26 +39,38 @@ def _stored() -> list[dict]:
     return json.loads(FILE.read_text()) if FILE.is_file() else []
 
 
+def make_forgers(config: Config) -> list[tuple[Config, Forger]]:
+    """Who forges: M trained apart, M tuned on from SM's weights, SM itself (white-box), and M of other domains."""
+    editors = {
+        ("Res6", "SD"): (config, load_target(config)),
+        ("Res6-tuned", "SD"): (config, load_target(config, tuned=True)),
+        ("surrogate", "SD"): (config, load_surrogate(config)[0]),
+    }
+    if (config.weights / f"{target_name(wild(config))}.safetensors").is_file():
+        editors["Res6", "DD"] = (wild(config), load_target(wild(config)))
+    judged, judge = judged_domains(config), load_judge(config)
+    forgers = []
+    for (name, setting), (at, editor) in editors.items():
+        columns = [judged.index(domain) for domain in at.domains]
+        own_judge = lambda x, columns=columns: judge(x)[:, columns]
+        forgers.append((at, Forger(name, setting, editor, at.domains, own_judge)))
+    return forgers
+
+
 def measure(config: Config, images: int) -> list[dict]:
     """The rows of one data set: every method at eps .05, those without PGD at the smaller eps too."""
     rows = []
-    settings = {"SD": config}
-    if (config.weights / f"target_{config.target}_DD.safetensors").is_file():
-        settings["DD"] = wild(config)
     surrogate, _ = load_surrogate(config)
-    all_judged, judge = judged_domains(config), load_judge(config)
+    all_judged = judged_domains(config)
     own = open_faces(config, "test", limit=images)
     poisoners = {
         "ours": load_poisoner(config),
         "ours-no-ats": load_poisoner(config, "poisoner_no_ats"),
+        "ours-queries": load_poisoner(config, "poisoner_queries"),
         "untrained-pg": untrained_poisoner(config, open_faces(config, "validation")),
     }
-    accuracy = judge_accuracy(judge, open_faces(config, "test", all_judged, limit=images))
-    for setting, at in settings.items():
-        columns = [all_judged.index(name) for name in at.domains]
-        forger = Forger(
-            at.target, setting, load_target(at), at.domains, lambda x, columns=columns: judge(x)[:, columns]
-        )
+    accuracy = judge_accuracy(load_judge(config), open_faces(config, "test", all_judged, limit=images))
+    for at, forger in make_forgers(config):
         faces = open_faces(at, "test", limit=images)
         quality = clean_quality(forger, faces)
         quality["judge_accuracy"] = sum(accuracy[name] for name in at.domains) / len(at.domains)
@@ -68,24 +82,11 @@ def measure(config: Config, images: int) -> list[dict]:
                 measured = defence(forger, protect, faces, labels)
                 for sentence in measured.pop("left_out").values():
                     print(sentence)
-                row = {
-                    "dataset": config.dataset,
-                    "size": config.size,
-                    "method": method,
-                    "target": forger.name,
-                    "domains": setting,
-                    "eps": eps,
-                    **measured,
-                    **quality,
-                    "images": len(faces),
-                    "seed": config.seed,
-                    "hardware": hardware(),
-                    "command": command(),
-                }
-                print(
-                    f"{setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} PSNR {row['psnr']:.1f}",
-                    flush=True,
-                )
+                row = {"dataset": config.dataset, "size": config.size, "method": method, "target": forger.name,
+                       "domains": forger.setting, "eps": eps, **measured, **quality, "images": len(faces),
+                       "seed": config.seed, "hardware": hardware(), "command": command()}
+                print(f"{forger.name} {forger.setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} "
+                      f"PSNR {row['psnr']:.1f}", flush=True)
                 rows.append(row)
     return rows
 
@@ -93,27 +94,37 @@ def measure(config: Config, images: int) -> list[dict]:
 LABELS = {
     "ours": "PG, alternating (the paper)",
     "ours-no-ats": "PG, without alternation (†)",
+    "ours-queries": "PG, alternating with queries to the Res6 trained apart",
     "ruiz": "Ruiz et al. PGD, transferred",
     "ruiz-white-box": "Ruiz et al. PGD, white-box",
-    "random-noise": "control: random noise",
+    "random-noise": "control: uniform random noise",
+    "random-colour": "control: random colour noise, +-eps everywhere",
     "brightened": "control: brightened by eps",
     "untrained-pg": "control: PG with random weights",
 }
 
 
+KINDS = {
+    ("Res6", "SD"): "Res6 trained apart (gray-box)",
+    ("Res6-tuned", "SD"): "Res6 trained on from the surrogate's weights, with other faces",
+    ("surrogate", "SD"): "the surrogate itself (white-box)",
+    ("Res6", "DD"): "Res6 trained apart on domains PG never met (DD)",
+}
+
+
 def table(rows: list[dict]) -> str:
-    """Markdown: for each data set the forgery first, then every method at eps .05."""
+    """Markdown: for each forger its own quality first, then every method at eps .05."""
     lines = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        for setting in ("SD", "DD"):
-            part = [r for r in rows if (r["dataset"], r["domains"], r["eps"]) == (dataset, setting, EPS[-1])]
+        for (target, setting), kind in KINDS.items():
+            key = (dataset, target, setting, EPS[-1])
+            part = [r for r in rows if (r["dataset"], r["target"], r["domains"], r["eps"]) == key]
             if not part:
                 continue
             first = part[0]
-            where = {"procedural": "procedural faces", "celeba": "CelebA"}[dataset]
-            kind = "the surrogate's domains (SD)" if setting == "SD" else "domains PG never met (DD)"
+            where = {"procedural": "Procedural faces", "celeba": "CelebA"}[dataset]
             lines += [
-                f"**{where}, {first['size']} px, {first['target']} trained on {kind}**, {first['images']} held-out faces. "
+                f"**{where}, {first['size']} px, {kind}**, {first['images']} held-out faces. "
                 f"Clean forgery: edit success {first['edit_success']:.2f}, reconstruction L1 "
                 f"{first['reconstruction_l1']:.3f}; judge accuracy {first['judge_accuracy']:.3f}.",
                 "",

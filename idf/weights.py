@@ -20,7 +20,8 @@ from idf.editing import Training, make_training, train
 from idf.judge import judge_accuracy, train_judge
 from idf.networks import DomainDiscriminator, Judge, PoisonGenerator, frozen, make_generator
 
-NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "target_Res6_DD")
+NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "poisoner_queries",
+         "target_Res6_tuned", "target_Res6_DD")
 TERMS = {
     "procedural": "MIT",
     "celeba": "trained on CelebA: for non-commercial research only",
@@ -46,15 +47,19 @@ def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Modul
 
 
 def load_poisoner(config: Config, name: str = "poisoner", folder: Path | None = None) -> nn.Module:
-    """PG; name is poisoner, or poisoner_no_ats for the one without alternation. Frozen."""
+    """PG; name is poisoner, poisoner_no_ats (no alternation) or poisoner_queries (SM imitated M). Frozen."""
     poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
     return frozen(load_network(poisoner, (folder or config.weights) / f"{name}.safetensors"))
 
 
-def load_target(config: Config, folder: Path | None = None) -> nn.Module:
-    """M, trained apart. config.domains decides whether it is the one of SD or of DD. Frozen."""
-    name = f"target_{config.target}" + ("_DD" if config.domains == DOMAINS[config.dataset]["DD"] else "")
-    path = (folder or config.weights) / f"{name}.safetensors"
+def target_name(config: Config, tuned: bool = False) -> str:
+    """The file's name of M; config.domains decides whether it is the one of SD or of DD."""
+    return f"target_{config.target}" + ("_DD" * (config.domains == DOMAINS[config.dataset]["DD"])) + "_tuned" * tuned
+
+
+def load_target(config: Config, folder: Path | None = None, tuned: bool = False) -> nn.Module:
+    """M, trained apart; or, if tuned, M that began with the surrogate's weights and learned on other faces. Frozen."""
+    path = (folder or config.weights) / f"{target_name(config, tuned)}.safetensors"
     return frozen(load_network(make_generator(config.target, config), path))
 
 
@@ -96,12 +101,15 @@ def _judge(config: Config, work: Path, out: Path) -> None:
     export(config, out, "judge", judge, config.judge_iterations, time.monotonic() - start, {"accuracy": accuracy})
 
 
-def _target(config: Config, work: Path, out: Path) -> None:
-    setting = "_DD" if config.domains == DOMAINS[config.dataset]["DD"] else ""
-    name = f"target_{config.target}{setting}"
+def _target(config: Config, work: Path, out: Path, tuned: bool = False) -> None:
     # the forger draws its own seed: it shares neither initial weights nor batches with the surrogate
-    apart = dataclasses.replace(config, seed=config.seed + 100)
-    training = _run(apart, make_training(apart, network=config.target), "target", "A", work / name)
+    apart = dataclasses.replace(config, seed=config.seed + 100, iterations=config.target_iterations)
+    start: tuple[nn.Module, ...] = ()
+    if tuned:  # a forger who downloads published weights and trains them on with faces of its own
+        apart = dataclasses.replace(apart, iterations=max(1, config.iterations // 4))
+        start = load_surrogate(config, out)
+    name = target_name(config, tuned)
+    training = _run(apart, make_training(apart, *start, network=config.target), "target", "A", work / name)
     export(apart, out, name, training.surrogate, training.iteration, training.seconds)
 
 
@@ -127,19 +135,31 @@ def _poisoner_no_ats(config: Config, work: Path, out: Path) -> None:
     )
 
 
+def _poisoner_queries(config: Config, work: Path, out: Path) -> None:
+    half = dataclasses.replace(config, iterations=max(1, config.iterations // 2))
+    training = make_training(half, *load_surrogate(config, out))
+    target = load_target(config, out).to(training.accelerator.device)
+    training = _run(half, training, "surrogate", "IB", work / "poisoner_queries", target)
+    export(half, out, "poisoner_queries", training.best, training.iteration, training.seconds,
+           {"stage_b_every": config.poison_every, "queries": training.iteration * config.batch})
+
+
 TRAIN = {
     "judge": _judge,
     "target_Res6": _target,
     "surrogate": _surrogate,
     "poisoner_no_ats": _poisoner_no_ats,
+    "poisoner_queries": _poisoner_queries,
+    "target_Res6_tuned": lambda config, work, out: _target(config, work, out, tuned=True),
     "target_Res6_DD": lambda config, work, out: _target(wild(config), work, out),
 }
 
 
-def _run(config: Config, training: Training, part: str, stages: str, folder: Path) -> Training:
+def _run(config: Config, training: Training, part: str, stages: str, folder: Path, target: nn.Module | None = None,
+         ) -> Training:
     with training.accelerator.main_process_first():  # one process fills the cache for all
         faces, validation = open_faces(config, part), open_faces(config, "validation")
-    return train(training, faces, validation, stages, folder)
+    return train(training, faces, validation, stages, folder, target=target)
 
 
 def hardware() -> str:

@@ -88,3 +88,20 @@ def test_the_controls_by_hand():
     assert_close(baselines.brightened(x, 0.05).flatten(), torch.tensor([-0.95, 0.05, 1.0]))
     noise = baselines.random_noise(torch.zeros(4, 3, 64, 64), 0.05, seeded())
     assert noise.mean().abs() < 1e-3 and noise.square().mean().item() == pytest.approx(0.05**2 / 3, rel=0.02)  # uniform
+
+
+def test_random_colour_uses_the_whole_ball_and_has_no_grey():
+    noise = baselines.random_colour(torch.zeros(2, 3, 16, 16), 0.05, torch.Generator().manual_seed(0)) / 0.05
+    assert torch.equal(noise.abs(), torch.ones_like(noise))
+    assert (noise.sum(1).abs() == 1).all()
+
+
+@pytest.mark.parametrize("low, high, colour", [(0.0, 0.1, False), (0.1, 0.22, True), (0.34, 0.5, False), (0.5, 0.72, True)])
+def test_band_noise_keeps_to_its_band_and_colour(low, high, colour):
+    noise = baselines.band_noise((4, 3, 64, 64), low, high, colour, torch.Generator().manual_seed(0))
+    assert torch.equal(noise.abs(), torch.ones_like(noise))
+    assert torch.equal(noise[:, :1].expand_as(noise), noise) == (not colour)
+    radius = torch.fft.fftfreq(64)[:, None].hypot(torch.fft.fftfreq(64))
+    power = torch.fft.fft2(noise).abs().square().mean((0, 1))
+    inside = (low <= radius) & (radius < high)
+    assert power[inside].mean() > 2 * power[~inside].mean()

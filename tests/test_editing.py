@@ -218,6 +218,28 @@ def test_learning_rates_fall_to_zero_over_the_last_share(decay, iteration, facto
     assert all(optimizer.param_groups[0]["betas"] == (0.5, 0.999) for optimizer in training.optimizers.values())
 
 
+def test_queries_add_noise_of_one_band_to_every_other_image(batch):
+    x, eps, seen = batch[0] / 2, 0.05, set()
+    for seed in range(12):
+        noise = editing.queries(x, eps, torch.Generator().manual_seed(seed)) - x
+        assert not noise[::2].any()
+        strength = (noise[1::2].abs() / eps).round().unique().tolist()
+        assert len(strength) == 1 and strength[0] in (1, 2, 4)
+        seen |= {*strength}
+    assert seen == {1, 2, 4}
+
+
+def test_imitation_learns_the_targets_answers_and_leaves_it_alone(faces):
+    training, target = make_training(CONFIG), shaken(make_training(CONFIG).surrogate, by=0.05)
+    before, x = snapshot(target)[0], faces[1].batch(0, 8, 0)
+    difference = lambda: (training.surrogate(*x) - target(*x)).abs().mean().item()
+    start = difference()
+    train(training, *faces, "IB", target=target, quiet=True)
+    assert difference() < 0.9 * start and same(target, before)
+    recorded = set().union(*training.history)
+    assert {"imitation", "pg_bs"} <= recorded and not {"sm_adv", "d_a_adv"} & recorded
+
+
 def test_augment_shifts_and_relights_alone():
     x = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     seen = editing.augment(x, 7)
