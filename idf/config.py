@@ -64,7 +64,7 @@ class Config:
     # stage A
     batch: int = 4
     iterations: int = 8000
-    target_iterations: int = 14000  # of the target, which has stage A alone
+    target_iterations: int = 8000  # of the target, which has stage A alone
     n_critic: int = 1
     lr: float = 1e-3
     lr_d: float = 1e-3
@@ -72,6 +72,7 @@ class Config:
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
     lambda_cls: float = 1.0
     lambda_rec: float = 30.0
+    lambda_idt: float = 0.0  # |x - SM(x, c)| for the face's own label, against forgeries in negative (not in StarGAN)
     lambda_gp: float = 10.0
     balance: bool = False  # draw images so that both values of every domain come equally often
 
@@ -122,8 +123,10 @@ PRESETS: dict[str, dict] = {
                   judge_iterations=6000, bf16=False, live_iterations=1000),
 }
 
-# Photos differ more than drawn faces do: D_A must not learn a few thousand of them by heart.
-PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True)}
+# Photos differ more than drawn faces do: D_A must not learn a few thousand of them by heart, and without the identity term
+# an editor may settle on forgeries in negative, which lead back to x just as well.
+PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True,
+                       lambda_idt=5.0, lambda_cls=2.0)}
 
 
 def load_config(preset: str = "demo", **overrides) -> Config:

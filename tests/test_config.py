@@ -87,3 +87,9 @@ def test_a_notebook_shows_the_sentence_alone():
 def test_parse_setting(text, value):
     parsed = parse_setting(text)
     assert parsed == value and type(parsed) is type(value)
+
+
+def test_photos_have_settings_of_their_own_that_an_override_beats():
+    drawn, photos = load_config("demo"), load_config("demo", data_root="somewhere")
+    assert photos.augment and not drawn.augment and photos.lambda_rec != drawn.lambda_rec
+    assert load_config("demo", data_root="somewhere", lambda_rec=7.0).lambda_rec == 7

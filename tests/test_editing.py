@@ -274,6 +274,14 @@ def test_augment_is_a_setting_that_both_players_follow(batch, monkeypatch, chose
     assert len(calls) == len(set(calls)) == 3 * seen
 
 
+def test_the_identity_term_asks_for_no_change_under_the_own_label(batch):
+    x, c = batch
+    training = make_training(dataclasses.replace(CONFIG, lambda_idt=5.0))
+    expected = (x - training.surrogate(x, c)).abs().mean().item()
+    assert editing.update_surrogate(training, x, c, c.flip(0))["sm_idt"].item() == pytest.approx(expected, rel=1e-4)
+    assert "sm_idt" not in editing.update_surrogate(make_training(CONFIG), x, c, c.flip(0))
+
+
 def test_randomness_depends_on_seed_iteration_and_process_alone():
     draw = lambda seed, iteration, rank: torch.rand(
         4, generator=editing.randomness(load_config("smoke", seed=seed), iteration, rank)).tolist()
