@@ -56,14 +56,15 @@ def random_colour(x: Tensor, eps: float = 0.05, generator: torch.Generator | Non
     return (x + eps * noise).clamp(-1, 1)
 
 
-def band_noise(shape: tuple[int, ...], low: float, high: float, colour: bool, generator: torch.Generator | None = None,
+def band_noise(shape: tuple[int, ...], low: float, high: float, kind: str, generator: torch.Generator | None = None,
                ) -> Tensor:
     """Signs (+-1) of Gaussian noise with low <= frequency < high, in cycles per pixel (0 to .71); shape (B, 3, S, S).
 
-    colour: noise without grey part (the channels sum to 0 before the sign is taken), else noise that is all grey.
+    kind: "grey" (the channels alike), "colour" (no grey part: they sum to 0 before the sign is taken), or "free".
     """
     noise = torch.randn(shape, generator=generator)
-    noise = noise - noise.mean(1, keepdim=True) if colour else noise[:, :1].expand(shape)
+    if kind != "free":
+        noise = noise - noise.mean(1, keepdim=True) if kind == "colour" else noise[:, :1].expand(shape)
     radius = torch.fft.fftfreq(shape[-2])[:, None].hypot(torch.fft.fftfreq(shape[-1]))
     return torch.fft.ifft2(torch.fft.fft2(noise) * ((low <= radius) & (radius < high))).real.sign()
 

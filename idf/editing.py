@@ -166,16 +166,17 @@ BANDS = (0.0, 0.1, 0.22, 0.34, 0.5, 0.72)  # cycles per pixel
 
 
 def queries(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    """What the defender sends to the editor it imitates: every other image with noise of one band, up to 4 eps strong.
+    """What the defender sends to the editor it imitates: every other image with coloured noise, up to 4 eps strong.
 
     Where photos hold nothing, in fine colour contrast, an imitator of clean answers stays free to differ from the editor;
-    there the poison lives. The answer to noise of eps alone is too faint to learn from.
+    there the poison lives. The answer to noise of eps alone is too faint to learn from. x (B, 3, S, S) in [-1, 1].
     """
-    band, strength = (int(torch.randint(0, n, (), generator=generator)) for n in (len(BANDS) - 1, 3))
-    colour = bool(torch.randint(0, 2, (), generator=generator))
-    noise = baselines.band_noise(tuple(x.shape), BANDS[band], BANDS[band + 1], colour, generator)
+    draw = lambda n: int(torch.randint(0, n, (), generator=generator))
+    band, strength, kind = draw(len(BANDS)), 2 ** draw(3), ("colour", "free")[draw(2)]
+    low, high = (BANDS[band], BANDS[band + 1]) if band < len(BANDS) - 1 else (BANDS[0], BANDS[-1])
+    noise = baselines.band_noise(tuple(x.shape), low, high, kind, generator)
     noise[::2] = 0
-    return (x + 2**strength * eps * noise.to(x)).clamp(-1, 1)
+    return (x + strength * eps * noise.to(x)).clamp(-1, 1)
 
 
 def update_imitation(training: Training, target: nn.Module, x: Tensor, c_trg: Tensor) -> dict[str, Tensor]:

@@ -41,12 +41,11 @@ def _stored() -> list[dict]:
 
 def make_forgers(config: Config) -> list[tuple[Config, Forger]]:
     """Who forges: M trained apart, M tuned on from SM's weights, SM itself (white-box), and M of other domains."""
-    editors = {
-        ("Res6", "SD"): (config, load_target(config)),
-        ("Res6-tuned", "SD"): (config, load_target(config, tuned=True)),
-        ("surrogate", "SD"): (config, load_surrogate(config)[0]),
-    }
-    if (config.weights / f"{target_name(wild(config))}.safetensors").is_file():
+    editors = {("Res6", "SD"): (config, load_target(config))}
+    if _ships(config, target_name(config, tuned=True)):
+        editors["Res6-tuned", "SD"] = (config, load_target(config, tuned=True))
+    editors["surrogate", "SD"] = (config, load_surrogate(config)[0])
+    if _ships(config, target_name(wild(config))):
         editors["Res6", "DD"] = (wild(config), load_target(wild(config)))
     judged, judge = judged_domains(config), load_judge(config)
     forgers = []
@@ -57,18 +56,19 @@ def make_forgers(config: Config) -> list[tuple[Config, Forger]]:
     return forgers
 
 
+def _ships(config: Config, name: str) -> bool:
+    return (config.weights / f"{name}.safetensors").is_file()
+
+
 def measure(config: Config, images: int) -> list[dict]:
     """The rows of one data set: every method at eps .05, those without PGD at the smaller eps too."""
-    rows = []
+    rows, left_out = [], {}
     surrogate, _ = load_surrogate(config)
     all_judged = judged_domains(config)
     own = open_faces(config, "test", limit=images)
-    poisoners = {
-        "ours": load_poisoner(config),
-        "ours-no-ats": load_poisoner(config, "poisoner_no_ats"),
-        "ours-queries": load_poisoner(config, "poisoner_queries"),
-        "untrained-pg": untrained_poisoner(config, open_faces(config, "validation")),
-    }
+    files = {"ours": "poisoner", "ours-no-ats": "poisoner_no_ats", "ours-queries": "poisoner_queries"}
+    poisoners = {method: load_poisoner(config, name) for method, name in files.items() if _ships(config, name)}
+    poisoners["untrained-pg"] = untrained_poisoner(config, open_faces(config, "validation"))
     accuracy = judge_accuracy(load_judge(config), open_faces(config, "test", all_judged, limit=images))
     for at, forger in make_forgers(config):
         faces = open_faces(at, "test", limit=images)
@@ -80,14 +80,15 @@ def measure(config: Config, images: int) -> list[dict]:
                     continue
                 labels = faces.labels if method == "ruiz-white-box" else own.labels
                 measured = defence(forger, protect, faces, labels)
-                for sentence in measured.pop("left_out").values():
-                    print(sentence)
+                for name, why in measured.pop("left_out").items():
+                    left_out[name] = why
                 row = {"dataset": config.dataset, "size": config.size, "method": method, "target": forger.name,
                        "domains": forger.setting, "eps": eps, **measured, **quality, "images": len(faces),
                        "seed": config.seed, "hardware": hardware(), "command": command()}
                 print(f"{forger.name} {forger.setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} "
                       f"PSNR {row['psnr']:.1f}", flush=True)
                 rows.append(row)
+    print(*left_out.values(), sep="\n")
     return rows
 
 

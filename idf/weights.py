@@ -136,11 +136,12 @@ def _poisoner_no_ats(config: Config, work: Path, out: Path) -> None:
 
 
 def _poisoner_queries(config: Config, work: Path, out: Path) -> None:
-    half = dataclasses.replace(config, iterations=max(1, config.iterations // 2))
-    training = make_training(half, *load_surrogate(config, out))
+    # the editor that is imitated has no D_A that we could know
+    short = dataclasses.replace(config, iterations=max(1, config.iterations // 2), decay=0.5, lambda_dom=0.0)
+    training = make_training(short, *load_surrogate(config, out))
     target = load_target(config, out).to(training.accelerator.device)
-    training = _run(half, training, "surrogate", "IB", work / "poisoner_queries", target)
-    export(half, out, "poisoner_queries", training.best, training.iteration, training.seconds,
+    training = _run(short, training, "surrogate", "IB", work / "poisoner_queries", target)
+    export(short, out, "poisoner_queries", training.best, training.iteration, training.seconds,
            {"stage_b_every": config.poison_every, "queries": training.iteration * config.batch})
 
 

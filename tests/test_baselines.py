@@ -96,11 +96,13 @@ def test_random_colour_uses_the_whole_ball_and_has_no_grey():
     assert (noise.sum(1).abs() == 1).all()
 
 
-@pytest.mark.parametrize("low, high, colour", [(0.0, 0.1, False), (0.1, 0.22, True), (0.34, 0.5, False), (0.5, 0.72, True)])
-def test_band_noise_keeps_to_its_band_and_colour(low, high, colour):
-    noise = baselines.band_noise((4, 3, 64, 64), low, high, colour, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("low, high, kind", [(0.0, 0.1, "grey"), (0.1, 0.22, "colour"), (0.34, 0.5, "free"), (0.5, 0.72, "colour")])
+def test_band_noise_keeps_to_its_band_and_kind(low, high, kind):
+    noise = baselines.band_noise((4, 3, 64, 64), low, high, kind, torch.Generator().manual_seed(0))
     assert torch.equal(noise.abs(), torch.ones_like(noise))
-    assert torch.equal(noise[:, :1].expand_as(noise), noise) == (not colour)
+    assert torch.equal(noise[:, :1].expand_as(noise), noise) == (kind == "grey")
+    all_alike = (noise.sum(1).abs() == 3).float().mean().item()
+    assert all_alike == {"grey": 1, "colour": 0}.get(kind, pytest.approx(0.25, abs=0.05))
     radius = torch.fft.fftfreq(64)[:, None].hypot(torch.fft.fftfreq(64))
     power = torch.fft.fft2(noise).abs().square().mean((0, 1))
     inside = (low <= radius) & (radius < high)
