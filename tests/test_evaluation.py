@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from idf import evaluation, losses, metrics
-from idf.baselines import brightened, pgd, random_noise
+from idf.baselines import brightened, pgd, random_noise, random_colour
 from idf.config import HAIR, load_config
 from idf.data import Faces, open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
@@ -120,7 +120,7 @@ def real():
     config = load_config("smoke")
     torch.manual_seed(0)
     surrogate, target = (frozen(make_generator("Res6", config)) for _ in range(2))
-    poisoners = {name: frozen(PoisonGenerator(4, 3)) for name in ("untrained-pg", "ours-no-ats", "ours")}
+    poisoners = {name: frozen(PoisonGenerator(4, 3)) for name in ("untrained-pg", "ours-no-ats", "ours-queries", "ours")}
     forger = Forger("Res6", "SD", target, config.domains, read)
     return config, surrogate, poisoners, forger, open_faces(config, "test", limit=4)
 
@@ -140,6 +140,8 @@ def test_every_method_by_its_name(real):
     assert_close(methods["ruiz"](x, c, 0), pgd(surrogate, x, targets, 0.03, generator=generator()))
     assert_close(methods["ruiz-white-box"](x, c, 0), pgd(forger.editor, x, targets, 0.03, generator=generator()))
     assert_close(methods["random-noise"](x, c, 0), random_noise(x, 0.03, generator()))
+    assert_close(methods["random-colour"](x, c, 0), random_colour(x, 0.03, generator()))
+    assert_close(methods["ours-queries"](x, c, 0), losses.infect(x, poisoners["ours-queries"](x), 0.03))
     assert_close(methods["brightened"](x, c, 0), brightened(x, 0.03))
     assert not torch.equal(methods["random-noise"](x, c, 1), methods["random-noise"](x, c, 0))
 
@@ -147,7 +149,7 @@ def test_every_method_by_its_name(real):
 def test_methods_without_their_poisoner_are_left_out(real):
     config, surrogate, _, forger, _ = real
     methods = make_methods(config, surrogate, {}, forger, 0.05)
-    assert tuple(methods) == ("ruiz", "ruiz-white-box", "random-noise", "brightened")
+    assert tuple(methods) == ("ruiz", "ruiz-white-box", "random-noise", "random-colour", "brightened")
 
 
 def test_targets_are_the_forgers(real):
