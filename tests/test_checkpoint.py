@@ -315,7 +315,7 @@ def test_the_manifest_finds_a_file_that_is_not_its_own(tmp_path, monkeypatch, da
     export(load_config("smoke"), tmp_path, "judge", Judge(3, 4), 20, 1.4, {"accuracy": 0.9})
     check_manifest(tmp_path)
     entry = json.loads((tmp_path / "manifest.json").read_text())["judge"]
-    assert entry["command"] == "idf weights --only judge" and entry["seconds"] == 1 and entry["accuracy"] == 0.9
+    assert entry["command"] == "idf weights --data CELEBA --only judge" and entry["seconds"] == 1 and entry["accuracy"] == 0.9
     path = tmp_path / entry["file"]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
