@@ -46,8 +46,8 @@ def random_noise(x: Tensor, eps: float = 0.05, generator: torch.Generator | None
 def random_colour(x: Tensor, eps: float = 0.05, generator: torch.Generator | None = None) -> Tensor:
     """Control: +-eps in every pixel and channel, signs random but never the same in all three channels.
 
-    Of all noise of the ball the one that editors take worst: real photos hold next to no fine colour contrast, so that
-    nothing in training taught the editor to ignore it.
+    The hardest control: faces hold next to no fine colour contrast, so that nothing in training taught the editor to
+    ignore it, as it ignores grey noise.
     """
     batch, _, *size = x.shape
     odd = torch.randint(0, 3, (batch, 1, *size), generator=generator)  # the channel that goes the other way

@@ -110,13 +110,13 @@ class Config:
 
 
 PRESETS: dict[str, dict] = {
-    "smoke": dict(size=32, faces=160, width=4, width_d=4, width_pg=4, levels_pg=3, width_d_b=4, batch=4, batch_pg=2, iterations=12, target_iterations=12,
-                  poison_every=2, validate_every=4, width_judge=4, judge_iterations=20, checkpoint_every=4,
-                  live_iterations=6, bf16=False),
+    "smoke": dict(size=32, faces=160, width=4, width_d=4, width_pg=4, levels_pg=3, width_d_b=4, batch=4, batch_pg=2,
+                  iterations=12, target_iterations=12, poison_every=2, validate_every=4, width_judge=4,
+                  judge_iterations=20, checkpoint_every=4, live_iterations=6, bf16=False),
     "demo": dict(),
     "gpu": dict(size=128, faces=0, width=64, width_d=64, width_pg=32, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                iterations=60000, target_iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
-                judge_iterations=6000, live_iterations=1000),
+                iterations=60000, target_iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0,
+                poison_every=1, lr_pg=1e-4, width_judge=32, judge_iterations=6000, live_iterations=1000),
     "paper": dict(size=128, faces=0, width=64, width_d=64, width_pg=64, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
                   iterations=200000, target_iterations=200000,
                   n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
@@ -163,8 +163,9 @@ def _check_range(config: Config) -> None:
         raise UserError(f"size={config.size} is not supported: use 32, 64, 128 or 256.")
     if not 0 <= config.decay <= 1:
         raise UserError(f"decay={config.decay} is outside [0, 1]: it is the share of iterations with a falling rate.")
-    for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations", "target_iterations", "n_critic",
-                 "poison_every", "validate_every", "width_judge", "judge_iterations", "checkpoint_every"):
+    for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations",
+                 "target_iterations", "n_critic", "poison_every", "validate_every", "width_judge", "judge_iterations",
+                 "checkpoint_every"):
         if getattr(config, name) < 1:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
     if config.size % 2 ** (config.levels_pg - 1):

@@ -109,13 +109,12 @@ def step(training: Training, name: str, loss: Tensor) -> None:
     optimizer.step()
 
 
-def augment(images: Tensor, seed: int) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Shift by up to an eighth, contrast and brightness by up to .2, for what D_A sees: real and forged faces alike.
 
     Differentiable (Zhao et al. 2020). D_A soon knows a few thousand faces by heart, and its class head then rewards
-    patterns instead of edits. images (B, 3, S, S) in [-1, 1]; the draw depends on seed alone.
+    patterns instead of edits. images (B, 3, S, S) in [-1, 1].
     """
-    generator = torch.Generator().manual_seed(seed)
     size, reach = images.shape[-1], images.shape[-1] // 8
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     corners = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=generator).tolist()
@@ -124,14 +123,15 @@ def augment(images: Tensor, seed: int) -> Tensor:
     return shifted * (0.8 + 0.4 * contrast) + 0.4 * (brightness - 0.5)
 
 
-def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor,
+               generator: torch.Generator | None = None) -> dict[str, Tensor]:
     """Stage A: D_A learns real from forged (WGAN-GP) and the labels of real faces."""
     config = training.config
     with training.accelerator.autocast():
         with torch.no_grad():  # D_A's step must not reach SM
             y = training.surrogate(x, c_trg)
         if config.augment:
-            x, y = augment(x, 3 * training.iteration), augment(y, 3 * training.iteration + 1)
+            x, y = augment(x, generator), augment(y, generator)
         scores, logits = training.d_a(torch.cat([x, y]))
         real, fake = scores.float().chunk(2)
         terms = {
@@ -143,12 +143,13 @@ def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: T
     return terms
 
 
-def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[str, Tensor]:
+def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor,
+                     generator: torch.Generator | None = None) -> dict[str, Tensor]:
     """Stage A: SM fools D_A, reaches the label c_trg, and leads back to x (StarGAN). It never sees PG's output."""
     config = training.config
     with weights_fixed(training.d_a), training.accelerator.autocast():
         y = training.surrogate(x, c_trg)
-        scores, logits = training.d_a(augment(y, 3 * training.iteration + 2) if config.augment else y)
+        scores, logits = training.d_a(augment(y, generator) if config.augment else y)
         terms = {
             "sm_adv": -scores.float().mean(),
             "sm_cls": losses.classification(logits, c_trg),
@@ -304,11 +305,11 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
             surrogate.load_state_dict(training.surrogate.state_dict())
         last = (surrogate if edits else training.surrogate, d_a)
     if "A" in stages:
-        terms |= update_d_a(training, x, c, c_trg, alpha)
+        terms |= update_d_a(training, x, c, c_trg, alpha, generator)
     if "I" in stages:
         terms |= update_imitation(training, target, queries(x, config.eps, generator), c_trg)
     elif edits:
-        terms |= update_surrogate(training, x, c, c_trg)
+        terms |= update_surrogate(training, x, c, c_trg, generator)
     if poisons:
         n = min(config.batch_pg, len(x))
         terms |= update_d_b(training, x[:n], alpha_b[:n])
@@ -322,7 +323,8 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     """Algorithm 1 up to config.iterations (or `until`), continuing from `folder`'s checkpoint if there is one.
 
     stages: "AB" alternates (the paper), "A" trains an editor alone (the target M), "B" trains PG against the given,
-    frozen SM (the dagger of Table 1), "IB" alternates with queries to `target` in place of stage A. watch is called at every record of the history. Raises UserError for NaN.
+    frozen SM (the dagger of Table 1), "IB" alternates with queries to `target` in place of stage A. watch is called at
+    every record of the history. Raises UserError for NaN.
     """
     config, accelerator = training.config, training.accelerator
     checkpoint = Checkpoint(folder) if folder else None
@@ -389,5 +391,5 @@ def _stop_at_nan(record: dict, folder: Path | None) -> None:
     bad = [name for name, value in record.items() if value != value or abs(value) == float("inf")]
     if bad and not (bad == ["best_distance"]):
         kept = f"the last good checkpoint is in {folder}" if folder else "nothing was overwritten"
-        raise UserError(f"Loss or weight {bad[0]} became {record[bad[0]]} at iteration {record['iteration']}: training stopped, {kept}; "
-                        "lower lr or set bf16=false and run it again.")
+        raise UserError(f"Loss or weight {bad[0]} became {record[bad[0]]} at iteration {record['iteration']}: "
+                        f"training stopped, {kept}; lower lr or set bf16=false and run it again.")

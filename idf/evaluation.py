@@ -13,7 +13,8 @@ from idf.judge import verdict
 from idf.networks import PoisonGenerator, frozen
 
 Protect = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, 3, S, S), c (B, K), batch number -> x'
-METHODS = ("ours", "ours-no-ats", "ours-queries", "ruiz", "ruiz-white-box", "random-noise", "random-colour", "brightened", "untrained-pg")
+METHODS = ("ours", "ours-no-ats", "ours-queries", "ruiz", "ruiz-white-box", "random-noise", "random-colour", "brightened",
+           "untrained-pg")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ def untrained_poisoner(config: Config, faces: Faces) -> PoisonGenerator:
 
 def make_methods(config: Config, surrogate: nn.Module, poisoners: dict[str, nn.Module], forger: Forger, eps: float,
                  ) -> dict[str, Protect]:
-    """Every way to protect x, by name. poisoners: "ours", "ours-no-ats", "ours-queries", "untrained-pg". Random ones draw from seed."""
+    """Every way to protect x, by name; random ones draw from seed.
+
+    poisoners: by their names in METHODS ("ours", "ours-no-ats", "ours-queries", "untrained-pg").
+    """
 
     def by(poisoner: nn.Module) -> Protect:
         return lambda x, c, number: losses.infect(x, poisoner(x), eps)

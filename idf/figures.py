@@ -274,7 +274,8 @@ def fragility(values: dict[str, dict[str, list[float]]], bands: Sequence[float],
     figure, axes = plt.subplots(1, len(values), figsize=(WIDTH, 3.1), sharey=True, squeeze=False)
     for axis, (kind, lines) in zip(axes[0], values.items(), strict=True):
         for k, (name, line) in enumerate(lines.items()):
-            axis.plot(range(len(line)), line, label=name, color=COLOURS[k], marker="os^v"[k % 4], linestyle=("-", "--", ":")[k % 3])
+            axis.plot(range(len(line)), line, label=name, color=COLOURS[k], marker="os^v"[k % 4],
+                      linestyle=("-", "--", ":")[k % 3])
         axis.axhline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
         axis.set(yscale="log", title=kind, xlabel="frequency of the noise (cycles per pixel)",
                  xticks=range(len(bands) - 1), xticklabels=[f"{a:g}–{b:g}" for a, b in zip(bands, bands[1:])])

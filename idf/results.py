@@ -9,7 +9,15 @@ from idf.data import open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
 from idf.judge import judge_accuracy
 from idf.weights import (
-    command, hardware, judged_domains, load_judge, load_poisoner, load_surrogate, load_target, target_name, wild,
+    command,
+    hardware,
+    judged_domains,
+    load_judge,
+    load_poisoner,
+    load_surrogate,
+    load_target,
+    target_name,
+    wild,
 )
 
 EPS = (0.01, 0.02, 0.03, 0.05)
@@ -39,15 +47,19 @@ def _stored() -> list[dict]:
     return json.loads(FILE.read_text()) if FILE.is_file() else []
 
 
-def make_forgers(config: Config) -> list[tuple[Config, Forger]]:
-    """Who forges: M trained apart, M tuned on from SM's weights, SM itself (white-box), and M of other domains."""
-    editors = {("Res6", "SD"): (config, load_target(config))}
-    if _ships(config, target_name(config, tuned=True)):
-        editors["Res6-tuned", "SD"] = (config, load_target(config, tuned=True))
-    editors["surrogate", "SD"] = (config, load_surrogate(config)[0])
-    if _ships(config, target_name(wild(config))):
-        editors["Res6", "DD"] = (wild(config), load_target(wild(config)))
-    judged, judge = judged_domains(config), load_judge(config)
+def make_forgers(config: Config, folder: Path | None = None) -> list[tuple[Config, Forger]]:
+    """Who forges: M trained apart, M tuned on from SM's weights, SM itself (white-box), and M of other domains.
+
+    folder: where their weights lie, config.weights unless told. Those whose file is missing are left out.
+    """
+    folder = folder or config.weights
+    editors = {("Res6", "SD"): (config, load_target(config, folder))}
+    if _ships(folder, target_name(config, tuned=True)):
+        editors["Res6-tuned", "SD"] = (config, load_target(config, folder, tuned=True))
+    editors["surrogate", "SD"] = (config, load_surrogate(config, folder)[0])
+    if _ships(folder, target_name(wild(config))):
+        editors["Res6", "DD"] = (wild(config), load_target(wild(config), folder))
+    judged, judge = judged_domains(config), load_judge(config, folder)
     forgers = []
     for (name, setting), (at, editor) in editors.items():
         columns = [judged.index(domain) for domain in at.domains]
@@ -56,8 +68,8 @@ def make_forgers(config: Config) -> list[tuple[Config, Forger]]:
     return forgers
 
 
-def _ships(config: Config, name: str) -> bool:
-    return (config.weights / f"{name}.safetensors").is_file()
+def _ships(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.safetensors").is_file()
 
 
 def measure(config: Config, images: int) -> list[dict]:
@@ -67,7 +79,7 @@ def measure(config: Config, images: int) -> list[dict]:
     all_judged = judged_domains(config)
     own = open_faces(config, "test", limit=images)
     files = {"ours": "poisoner", "ours-no-ats": "poisoner_no_ats", "ours-queries": "poisoner_queries"}
-    poisoners = {method: load_poisoner(config, name) for method, name in files.items() if _ships(config, name)}
+    poisoners = {method: load_poisoner(config, name) for method, name in files.items() if _ships(config.weights, name)}
     poisoners["untrained-pg"] = untrained_poisoner(config, open_faces(config, "validation"))
     accuracy = judge_accuracy(load_judge(config), open_faces(config, "test", all_judged, limit=images))
     for at, forger in make_forgers(config):
@@ -80,8 +92,7 @@ def measure(config: Config, images: int) -> list[dict]:
                     continue
                 labels = faces.labels if method == "ruiz-white-box" else own.labels
                 measured = defence(forger, protect, faces, labels)
-                for name, why in measured.pop("left_out").items():
-                    left_out[name] = why
+                left_out |= measured.pop("left_out")
                 row = {"dataset": config.dataset, "size": config.size, "method": method, "target": forger.name,
                        "domains": forger.setting, "eps": eps, **measured, **quality, "images": len(faces),
                        "seed": config.seed, "hardware": hardware(), "command": command()}

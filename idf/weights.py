@@ -124,15 +124,8 @@ def _surrogate(config: Config, work: Path, out: Path) -> None:
 def _poisoner_no_ats(config: Config, work: Path, out: Path) -> None:
     surrogate, d_a = load_surrogate(config, out)
     training = _run(config, make_training(config, surrogate, d_a), "surrogate", "B", work / "poisoner_no_ats")
-    export(
-        config,
-        out,
-        "poisoner_no_ats",
-        training.best,
-        training.iteration,
-        training.seconds,
-        {"stage_b_every": config.poison_every},
-    )
+    export(config, out, "poisoner_no_ats", training.best, training.iteration, training.seconds,
+           {"stage_b_every": config.poison_every})
 
 
 def _poisoner_queries(config: Config, work: Path, out: Path) -> None:
@@ -167,7 +160,8 @@ def hardware() -> str:
     """What this runs on, in words."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads of {platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()}), no GPU"
+    kind = f"{platform.machine()} CPU ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{torch.get_num_threads()} threads of {kind}, no GPU"
 
 
 def export(
@@ -188,6 +182,7 @@ def export(
         "domains": list(config.domains),
         "size": config.size,
         "seed": config.seed,
+        "settings": changed_settings(config),
         "iterations": iterations,
         "hardware": hardware(),
         "seconds": round(seconds),
@@ -196,6 +191,13 @@ def export(
         **(more or {}),
     }
     save_json(index, dict(sorted(manifest.items())))
+
+
+def changed_settings(config: Config) -> dict:
+    """What differs from `Config()` beyond the entries of its own, so that a later change of a preset hides nothing."""
+    told = ("preset", "data_root", "seed", "domains", "size")
+    return {name: value for name, value in dataclasses.asdict(config).items()
+            if name not in told and value != getattr(Config, name)}
 
 
 def command() -> str:

@@ -96,7 +96,8 @@ def test_random_colour_uses_the_whole_ball_and_has_no_grey():
     assert (noise.sum(1).abs() == 1).all()
 
 
-@pytest.mark.parametrize("low, high, kind", [(0.0, 0.1, "grey"), (0.1, 0.22, "colour"), (0.34, 0.5, "free"), (0.5, 0.72, "colour")])
+@pytest.mark.parametrize("low, high, kind", [
+    (0.0, 0.1, "grey"), (0.1, 0.22, "colour"), (0.34, 0.5, "free"), (0.5, 0.72, "colour")])
 def test_band_noise_keeps_to_its_band_and_kind(low, high, kind):
     noise = baselines.band_noise((4, 3, 64, 64), low, high, kind, torch.Generator().manual_seed(0))
     assert torch.equal(noise.abs(), torch.ones_like(noise))

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from idf import checkpoint
 from idf.checkpoint import Checkpoint, load_network, save_json, save_tensors
-from idf.config import ROOT, WEIGHTS, UserError, load_config
+from idf.config import ROOT, WEIGHTS, Config, UserError, load_config
 from idf.data import open_faces
 from idf.editing import make_training, train
 from idf.judge import train_judge
@@ -296,7 +296,7 @@ def test_shipped_weights_are_those_of_the_manifest(data):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {entry["file"] for entry in manifest.values()} == {path.name for path in folder.glob("*.safetensors")}
     # a target of other domains is shipped for procedural faces only
-    needed = {"d_a", "poisoner", *NAMES} - ({"target_Res6_DD", "target_Res6_tuned", "poisoner_queries"} if data == "celeba" else set())
+    needed = {"d_a", "poisoner", *NAMES} - ({"target_Res6_DD"} if data == "celeba" else set())
     assert needed <= set(manifest)
     for entry in manifest.values():
         assert entry["data"] == data and entry["seconds"] > 0 and entry["iterations"] > 0 and entry["hardware"]
@@ -312,10 +312,14 @@ def test_shipped_weights_are_small():
 def test_the_manifest_finds_a_file_that_is_not_its_own(tmp_path, monkeypatch, damage):
     words = ["idf", "weights", "--data", "/home/me/faces", "--only", "judge", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
-    export(load_config("smoke"), tmp_path, "judge", Judge(3, 4), 20, 1.4, {"accuracy": 0.9})
+    config = load_config("smoke", lambda_rec=7.0)
+    export(config, tmp_path, "judge", Judge(3, 4), 20, 1.4, {"accuracy": 0.9})
     check_manifest(tmp_path)
     entry = json.loads((tmp_path / "manifest.json").read_text())["judge"]
-    assert entry["command"] == "idf weights --data CELEBA --only judge" and entry["seconds"] == 1 and entry["accuracy"] == 0.9
+    assert entry["command"] == "idf weights --data CELEBA --only judge"
+    assert entry["seconds"] == 1 and entry["accuracy"] == 0.9
+    told = {name: entry[name] for name in ("preset", "seed", "size")} | {"domains": tuple(entry["domains"])}
+    assert Config(**told, **entry["settings"]) == config  # the entry alone says how to train it again
     path = tmp_path / entry["file"]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from idf import evaluation, losses, metrics
-from idf.baselines import brightened, pgd, random_noise, random_colour
+from idf.baselines import brightened, pgd, random_colour, random_noise
 from idf.config import HAIR, load_config
 from idf.data import Faces, open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner

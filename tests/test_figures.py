@@ -143,5 +143,7 @@ def test_fragility_shows_every_editor_in_each_panel():
     values = {kind: {"surrogate": [0.001, 0.1], "apart": [0.002, 0.2]} for kind in ("grey", "coloured")}
     figure = figures.fragility(values, (0.0, 0.2, 0.7))
     for axis, kind in zip(figure.axes, values, strict=True):
-        assert axis.get_title("left") == kind and [tuple(line.get_ydata()) for line in axis.lines[:2]] == [(0.001, 0.1), (0.002, 0.2)]
-        assert axis.lines[2].get_ydata()[0] == 0.05 and [t.get_text() for t in axis.get_xticklabels()] == ["0–0.2", "0.2–0.7"]
+        assert axis.get_title("left") == kind
+        assert [tuple(line.get_ydata()) for line in axis.lines[:2]] == [(0.001, 0.1), (0.002, 0.2)]
+        assert axis.lines[2].get_ydata()[0] == 0.05
+        assert [t.get_text() for t in axis.get_xticklabels()] == ["0–0.2", "0.2–0.7"]
