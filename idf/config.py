@@ -69,6 +69,7 @@ class Config:
     lr: float = 1e-3
     lr_d: float = 1e-3
     augment: bool = False  # D_A sees shifted faces of changed light: a few thousand photos are soon known by heart
+    robust: float = 0.0  # D_A also classes faces moved by up to this against its class head (not in StarGAN)
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
     lambda_cls: float = 1.0
     lambda_rec: float = 30.0
@@ -123,10 +124,90 @@ PRESETS: dict[str, dict] = {
                   judge_iterations=6000, bf16=False, live_iterations=1000),
 }
 
-# Photos differ more than drawn faces do: D_A must not learn a few thousand of them by heart, and without the identity term
-# an editor may settle on forgeries in negative, which lead back to x just as well.
-PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True,
-                       lambda_idt=5.0, lambda_cls=2.0)}
+# Photos differ more than drawn faces do. D_A must not learn a few thousand of them by heart, and its class head must look
+# at what a person sees; without the identity term an editor may settle on forgeries in negative, which lead back to x
+# just as well.
+PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True, robust=0.15,
+                       lambda_idt=2.0, lambda_cls=4.0)}
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """All settings of scenario 2. Sources: paper (Implementation details), pix2pix, FACTS in the README.
+
+    Lengths are in iterations; `eps` is on the [-1, 1] scale.
+    """
+
+    preset: str = "demo"
+    seed: int = 0
+    video: str = ""  # a video file; empty: the procedural face
+    landmarks: str = ""  # its landmarks (.npz, .csv); empty: dlib finds them
+    person: int = 12  # the seed of the procedural face
+    size: int = 64
+    frames: int = 1600  # the most that are used (0: all of a video)
+    target: str = "UNet256"
+
+    # the forger: pix2pix
+    width: int = 16
+    width_d: int = 16
+    layers_d: int = 2
+    batch: int = 8
+    iterations: int = 1500
+    lr: float = 2e-4
+    decay: float = 0.5  # share of the iterations, at their end, over which lr falls to 0
+    lambda_l1: float = 100.0
+
+    # the poison
+    width_pg: int = 16
+    levels_pg: int = 4
+    width_d_b: int = 16
+    poison_iterations: int = 1000
+    batch_pg: int = 8
+    eps: float = 0.02
+    lr_pg: float = 2e-4
+    lr_d_b: float = 2e-4
+    lr_inner: float = 2e-4  # of the step of SGD that makes TM from M'
+    inner_steps: int = 1  # such steps in a row, all of them in PG's graph
+    restart_every: int = 0  # M' starts anew after so many iterations; 0: never
+    delay: int = 0  # iterations in which SM and M' train before PG does
+    lambda_adv: float = 0.01
+    masked: bool = True  # m(x) in Eq. 11; without it m = 1
+    background: float = 0.01  # m(x) off the face
+    alternate: bool = True  # False: PG against the finished SM (the dagger of Table 2)
+    validate_every: int = 100
+
+    # BiSeNet
+    width_parser: int = 12
+    size_parser: int = 256  # faces are scaled to this before parsing
+    parser_iterations: int = 3000
+
+    # machine
+    bf16: bool = False
+    checkpoint_every: int = 250
+    live_iterations: int = 150
+
+    @property
+    def dataset(self) -> str:
+        return "real-video" if self.video else "procedural-video"
+
+    @property
+    def weights(self) -> Path:
+        """Where the shipped weights lie: those of the procedural film, and of the face parser."""
+        return WEIGHTS / "video"
+
+
+VIDEO_PRESETS: dict[str, dict] = {
+    "smoke": dict(size=32, frames=120, width=4, width_d=4, layers_d=1, batch=4, iterations=8, width_pg=4, levels_pg=3,
+                  width_d_b=4, poison_iterations=6, batch_pg=2, validate_every=3, width_parser=4, size_parser=64,
+                  parser_iterations=6, checkpoint_every=4, live_iterations=4),
+    "demo": dict(),
+    "gpu": dict(size=256, width=64, width_d=64, layers_d=3, batch=4, iterations=20000, width_pg=32, levels_pg=5,
+                width_d_b=32, poison_iterations=6000, batch_pg=4, width_parser=64, parser_iterations=20000, bf16=True,
+                live_iterations=500),
+    "paper": dict(size=256, width=64, width_d=64, layers_d=3, batch=1, iterations=150000, width_pg=64, levels_pg=5,
+                  width_d_b=32, poison_iterations=30000, batch_pg=1, width_parser=64, parser_iterations=80000,
+                  live_iterations=500),
+}
 
 
 def load_config(preset: str = "demo", **overrides) -> Config:
@@ -134,10 +215,36 @@ def load_config(preset: str = "demo", **overrides) -> Config:
 
     Raises UserError for an unknown preset or setting, a wrong type, or a value out of range.
     """
-    if preset not in PRESETS:
-        raise UserError(f"Unknown preset {preset!r}: use one of {', '.join(PRESETS)}.")
-    types = {field.name: type(field.default) for field in dataclasses.fields(Config)}
-    values = {"preset": preset, **PRESETS[preset], **(PHOTOS.get(preset, {}) if overrides.get("data_root") else {})}
+    photos = PHOTOS.get(preset, {}) if overrides.get("data_root") else {}
+    values = _checked(Config, PRESETS, preset, overrides, photos)
+    if not values.get("domains"):
+        values["domains"] = DOMAINS["celeba" if values.get("data_root") else "procedural"]["SD"]
+    config = Config(**values)
+    _check_range(config)
+    return config
+
+
+def load_video_config(preset: str = "demo", **overrides) -> VideoConfig:
+    """As load_config, for scenario 2."""
+    config = VideoConfig(**_checked(VideoConfig, VIDEO_PRESETS, preset, overrides))
+    _check_range(config)
+    if config.frames and config.frames < 50:
+        raise UserError(f"frames={config.frames} must be at least 50, or 0 for all of a video.")
+    if not config.frames and not config.video:
+        raise UserError("frames=0 means all of a video, but the procedural film has no end: give a number, like 1600.")
+    if config.landmarks and not config.video:
+        raise UserError("landmarks belong to a video: set `video` too, or leave `landmarks` empty.")
+    if config.size_parser % 32:
+        raise UserError(f"size_parser={config.size_parser} must be a multiple of 32: 256 is usual.")
+    return config
+
+
+def _checked(cls: type, presets: dict[str, dict], preset: str, overrides: dict, more: dict | None = None) -> dict:
+    """The preset's values, then `more`, then the overrides with their types checked."""
+    if preset not in presets:
+        raise UserError(f"Unknown preset {preset!r}: use one of {', '.join(presets)}.")
+    types = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+    values = {"preset": preset, **presets[preset], **(more or {})}
     for name, value in overrides.items():
         if name not in types:
             raise UserError(f"Unknown setting {name!r}: the settings are {', '.join(types)}.")
@@ -149,14 +256,10 @@ def load_config(preset: str = "demo", **overrides) -> Config:
         if type(value) is not kind:
             raise UserError(f"Setting {name}={value!r} must be of type {kind.__name__}.")
         values[name] = value
-    if not values.get("domains"):
-        values["domains"] = DOMAINS["celeba" if values.get("data_root") else "procedural"]["SD"]
-    config = Config(**values)
-    _check_range(config)
-    return config
+    return values
 
 
-def _check_range(config: Config) -> None:
+def _check_range(config: Config | VideoConfig) -> None:
     if not 0 < config.eps <= 1:
         raise UserError(f"eps={config.eps} is outside (0, 1]: the paper uses .01 to .05 on the [-1, 1] scale.")
     if config.size not in (32, 64, 128, 256):
@@ -165,13 +268,14 @@ def _check_range(config: Config) -> None:
         raise UserError(f"decay={config.decay} is outside [0, 1]: it is the share of iterations with a falling rate.")
     for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations",
                  "target_iterations", "n_critic", "poison_every", "validate_every", "width_judge", "judge_iterations",
-                 "checkpoint_every"):
-        if getattr(config, name) < 1:
+                 "checkpoint_every", "layers_d", "poison_iterations", "inner_steps", "width_parser", "size_parser",
+                 "parser_iterations"):
+        if getattr(config, name, 1) < 1:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
     if config.size % 2 ** (config.levels_pg - 1):
         raise UserError(f"levels_pg={config.levels_pg} halves {config.size} px too often: use at most 6 at 32 px.")
-    for name in ("lr", "lr_d", "lr_pg", "lr_d_b"):
-        if not getattr(config, name) > 0:
+    for name in ("lr", "lr_d", "lr_pg", "lr_d_b", "lr_inner"):
+        if not getattr(config, name, 1) > 0:
             raise UserError(f"{name}={getattr(config, name)} must be above 0.")
 
 

@@ -117,7 +117,7 @@ def open_faces(config: Config, part: str, domains: tuple[str, ...] | None = None
     key = hashlib.sha256(repr((config.size, names, state)).encode()).hexdigest()[:16]
     cache = Path(cache or os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
     items = tqdm(decode(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
-    images, index = _open_cache(cache / f"{config.dataset}-{config.size}-{key}", config.size, items)
+    images, index = open_cache(cache / f"{config.dataset}-{config.size}-{key}", config.size, items)
     bad = index["bad"]
     good = [name for name in wanted if name not in bad]
     if bad and not (skip_bad and good):
@@ -299,8 +299,11 @@ def _read(path: Path) -> Image.Image:
         raise ValueError(str(error).replace(str(path), path.name) or type(error).__name__) from error
 
 
-def _open_cache(folder: Path, size: int, items: Iterator[tuple]) -> tuple[np.ndarray, dict]:
-    """uint8 (N, 3, size, size), memory-mapped, and names, notes and bad ones' reasons; made from `items` if new."""
+def open_cache(folder: Path, size: int, items: Iterator[tuple], known: dict | None = None) -> tuple[np.ndarray, dict]:
+    """uint8 (N, 3, size, size), memory-mapped, and names, notes and bad ones' reasons; made from `items` if new.
+
+    known: what else to keep in the index; `items` may fill it.
+    """
     if not folder.exists():
         index = {"names": [], "notes": [], "bad": {}}
         try:
@@ -316,7 +319,7 @@ def _open_cache(folder: Path, size: int, items: Iterator[tuple]) -> tuple[np.nda
                             file.write(np.ascontiguousarray(image, dtype=np.uint8))
                             index["names"].append(name)
                             index["notes"].append(note)
-                (new / "index.json").write_text(json.dumps(index))
+                (new / "index.json").write_text(json.dumps(index | (known or {})))
                 new.rename(folder)  # so a folder with this name is complete, even after a crash
         except OSError as error:
             if not folder.exists():  # else another process was first, and its cache is the same

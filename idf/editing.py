@@ -1,66 +1,32 @@
 """Scenario 1, attribute editing: stage A, stage B, and Algorithm 1 around them."""
 
-import contextlib
 import copy
-import dataclasses
-import os
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from idf import baselines, losses
-from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
-from idf.config import HAIR, Config, UserError
+from idf.config import HAIR, Config
 from idf.data import Faces
 from idf.networks import DomainDiscriminator, PatchDiscriminator, PoisonGenerator, make_generator
+from idf.training import Run, advance, keep_best, make_accelerator, randomness, step, weights_fixed
 
 
-def make_accelerator(bf16: bool) -> Accelerator:
-    """Device, bf16 autocast and processes by Hugging Face Accelerate."""
-    # one Python process may run several trainings, each with its own precision
-    AcceleratorState._reset_state()
-    # torchrun without a GPU: Accelerate joins the processes only when told to stay on the CPU
-    cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
-    # the cache would hand the copy of a weight made under no_grad to a later pass that needs its gradient
-    handlers = [AutocastKwargs(cache_enabled=False)]
-    return Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no", kwargs_handlers=handlers)
-
-
-@dataclass
-class Training:
+@dataclass(kw_only=True)
+class Training(Run):
     """Networks and optimizers of one run of Algorithm 1, at iteration `iteration`."""
 
-    config: Config
-    accelerator: Accelerator
     surrogate: nn.Module
     d_a: nn.Module
     poisoner: nn.Module
     d_b: nn.Module
-    best: nn.Module
-    optimizers: dict[str, torch.optim.Optimizer] = field(default_factory=dict)
-    iteration: int = 0
-    best_distance: float = float("-inf")
-    history: list[dict] = field(default_factory=list)
-    seconds: float = 0.0  # spent in `train`, resumed sessions included
 
     def networks(self) -> dict[str, nn.Module]:
         return {"surrogate": self.surrogate, "d_a": self.d_a, "poisoner": self.poisoner, "d_b": self.d_b}
-
-    def tensors(self) -> dict[str, Tensor]:
-        tensors = {f"best.{name}": value for name, value in self.best.state_dict().items()}
-        for name, network in self.networks().items():
-            tensors |= network_and_optimizer_tensors(name, network, self.optimizers[name])
-        return tensors
 
 
 def make_training(config: Config, surrogate: nn.Module | None = None, d_a: nn.Module | None = None,
@@ -70,43 +36,18 @@ def make_training(config: Config, surrogate: nn.Module | None = None, d_a: nn.Mo
     torch.manual_seed(config.seed)
     poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
     training = Training(
-        config, accelerator,
+        config=config, accelerator=accelerator,
         surrogate=surrogate or make_generator(network, config),
         d_a=d_a or DomainDiscriminator(config.size, len(config.domains), config.width_d),
         poisoner=poisoner, d_b=PatchDiscriminator(config.size, config.width_d_b), best=copy.deepcopy(poisoner),
     )
-    rates = {"surrogate": config.lr, "d_a": config.lr_d, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
-    training.best.to(accelerator.device)
-    for name, network in training.networks().items():
-        # averaged by hand in `step`, because DistributedDataParallel does not follow the penalty's double backward
-        network.to(accelerator.device).train().requires_grad_(True)
-        training.optimizers[name] = torch.optim.Adam(network.parameters(), lr=rates[name], betas=(0.5, 0.999))
+    training.prepare(rates(config))
     return training
 
 
-@contextlib.contextmanager
-def weights_fixed(*networks: nn.Module):
-    """No gradient for these weights: backward stops at the activations, which saves a third of its work."""
-    for network in networks:
-        network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for network in networks:
-            network.requires_grad_(True)
-
-
-def step(training: Training, name: str, loss: Tensor) -> None:
-    """One Adam step of the network called name; gradients are averaged over the processes."""
-    network, optimizer, accelerator = training.networks()[name], training.optimizers[name], training.accelerator
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(loss)
-    if accelerator.num_processes > 1:
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-    optimizer.step()
+def rates(config: Config) -> dict[str, float]:
+    """Learning rates by network."""
+    return {"surrogate": config.lr, "d_a": config.lr_d, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
 
 
 def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -123,6 +64,19 @@ def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return shifted * (0.8 + 0.4 * contrast) + 0.4 * (brightness - 0.5)
 
 
+def harden(training: Training, x: Tensor, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """x moved by a random share of config.robust, pixel by pixel in the direction that D_A's class head takes worst.
+
+    Learning to class such faces too (adversarial training, Goodfellow et al. 2015) makes the head look at what a person
+    sees. Without it the editor reaches its labels by fine patterns that please the head alone.
+    """
+    x = x.detach().requires_grad_(True)
+    with weights_fixed(training.d_a):
+        (slope,) = torch.autograd.grad(losses.classification(training.d_a(x)[1], c), x)
+    share = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device)
+    return (x + training.config.robust * share * slope.sign()).detach()
+
+
 def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor,
                generator: torch.Generator | None = None) -> dict[str, Tensor]:
     """Stage A: D_A learns real from forged (WGAN-GP) and the labels of real faces."""
@@ -132,11 +86,12 @@ def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: T
             y = training.surrogate(x, c_trg)
         if config.augment:
             x, y = augment(x, generator), augment(y, generator)
-        scores, logits = training.d_a(torch.cat([x, y]))
-        real, fake = scores.float().chunk(2)
+        hard = [harden(training, x, c, generator)] if config.robust else []
+        scores, logits = training.d_a(torch.cat([y, x, *hard]))
+        n = len(x)
         terms = {
-            "d_a_adv": fake.mean() - real.mean(),
-            "d_a_cls": losses.classification(logits[: len(x)], c),
+            "d_a_adv": scores[:n].float().mean() - scores[n : 2 * n].float().mean(),
+            "d_a_cls": losses.classification(logits[n:], torch.cat([c] * (1 + len(hard)))),
             "d_a_gp": losses.gradient_penalty(lambda x_hat: training.d_a(x_hat)[0], x, y.to(x.dtype), alpha),
         }
     step(training, "d_a", terms["d_a_adv"] + config.lambda_cls * terms["d_a_cls"] + config.lambda_gp * terms["d_a_gp"])
@@ -255,31 +210,6 @@ def forgery_distance(training: Training, poisoner: nn.Module, x: Tensor, c: Tens
     return (y - y_infected).abs().float().mean().item()
 
 
-def keep_best(training: Training, x: Tensor, c: Tensor) -> None:
-    """Algorithm 1, lines 19-23. SM has moved since PG_best was kept, so both are measured on today's SM."""
-    kept = forgery_distance(training, training.best, x, c)
-    distance = forgery_distance(training, training.poisoner, x, c)
-    if training.best_distance == float("-inf") or distance > kept:
-        training.best.load_state_dict(training.poisoner.state_dict())
-        kept = distance
-    training.best_distance = kept
-
-
-def randomness(config: Config, iteration: int, rank: int) -> torch.Generator:
-    """A generator that depends on nothing but seed, iteration and process: a resumed run draws the same numbers."""
-    return torch.Generator().manual_seed((config.seed * 1_000_003 + iteration) * 1009 + rank)
-
-
-def set_learning_rates(training: Training) -> None:
-    """StarGAN's schedule: constant, then linear to 0 over the last `decay` of the iterations."""
-    config = training.config
-    left = 1 - training.iteration / config.iterations
-    factor = min(1.0, left / config.decay) if config.decay else 1.0
-    rates = {"surrogate": config.lr, "d_a": config.lr_d, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
-    for name, optimizer in training.optimizers.items():
-        optimizer.param_groups[0]["lr"] = rates[name] * factor
-
-
 def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple[nn.Module, nn.Module],
                   target: nn.Module | None = None) -> dict[str, Tensor]:
     """One iteration of Algorithm 1: D_A, every n_critic-th time SM, then D_B and PG. previous: room for a snapshot.
@@ -288,7 +218,7 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
     """
     config, i = training.config, training.iteration
     rank, world = training.accelerator.process_index, training.accelerator.num_processes
-    generator = randomness(config, i, rank)
+    generator = randomness(config.seed, i, rank)
     x, c = faces.batch(i, config.batch, config.seed, balance=config.balance, rank=rank, world=world)
     c_trg = c[torch.randperm(len(c), generator=generator)]
     alpha, alpha_b = torch.rand(2, len(x), 1, 1, 1, generator=generator)
@@ -326,70 +256,18 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     frozen SM (the dagger of Table 1), "IB" alternates with queries to `target` in place of stage A. watch is called at
     every record of the history. Raises UserError for NaN.
     """
-    config, accelerator = training.config, training.accelerator
-    checkpoint = Checkpoint(folder) if folder else None
-    if checkpoint and (saved := checkpoint.load()):
-        _resume(training, *saved)
-    x_val, c_val = (t.to(accelerator.device) for t in validation.batch(0, min(16, len(validation)), 0, flip=False))
+    config, device = training.config, training.accelerator.device
+    x_val, c_val = (t.to(device) for t in validation.batch(0, min(16, len(validation)), 0, flip=False))
     previous = tuple(copy.deepcopy(n).requires_grad_(False) for n in (training.surrogate, training.d_a))
-    board = _tensorboard(folder) if folder and accelerator.is_main_process else None
     stop = min(until or config.iterations, config.iterations)
-    record_every = max(1, min(50, config.iterations // 40))
-    progress = tqdm(total=stop, initial=training.iteration, unit="it", mininterval=1, dynamic_ncols=True,
-                    file=sys.stdout, disable=quiet or not accelerator.is_main_process)
-    recent: dict[str, Tensor] = {}
-    start = time.monotonic() - training.seconds
-    while training.iteration < stop:
-        set_learning_rates(training)
-        recent |= run_iteration(training, faces, stages, previous, target)
-        training.iteration += 1
-        i = training.iteration
-        if "B" in stages and (i % config.validate_every == 0 or i == stop):
-            keep_best(training, x_val, c_val)
-            recent["best_distance"] = torch.tensor(training.best_distance)
-        saves = i % config.checkpoint_every == 0 or i == stop
-        training.seconds = time.monotonic() - start
-        if i % record_every == 0 or saves:
-            record = {"iteration": i} | {name: float(value) for name, value in recent.items()}
-            _stop_at_nan(record, folder)
-            training.history.append(record)
-            progress.update(i - progress.n)
-            if board:
-                for name, value in record.items():
-                    board.add_scalar(name, value, i)
-            if watch:
-                watch(training)
-            recent = {}
-        if saves and checkpoint and accelerator.is_main_process:
-            tensors = training.tensors()
-            # an infinite gradient can spoil the weights after a finite loss
-            _stop_at_nan({"iteration": i} | {name: float(value.abs().max()) for name, value in tensors.items()}, folder)
-            checkpoint.save(i, tensors, {"best_distance": training.best_distance, "history": training.history,
-                                         "seconds": training.seconds, "config": dataclasses.asdict(config)})
-    progress.close()
-    if board:
-        board.close()
-    accelerator.wait_for_everyone()
-    return training
 
+    def iterate() -> dict[str, Tensor]:
+        training.set_learning_rates(rates(config), config.iterations)
+        terms = run_iteration(training, faces, stages, previous, target)
+        done = training.iteration + 1
+        if "B" in stages and (done % config.validate_every == 0 or done == stop):
+            keep_best(training, training.poisoner, lambda pg: forgery_distance(training, pg, x_val, c_val))
+            terms["best_distance"] = torch.tensor(training.best_distance)
+        return terms
 
-def _resume(training: Training, tensors: dict[str, Tensor], info: dict) -> None:
-    for name, network in training.networks().items():
-        restore(name, tensors, network, training.optimizers[name])
-    training.best.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
-    training.iteration, training.best_distance = info["iteration"], info["best_distance"]
-    training.history, training.seconds = info["history"], info.get("seconds", 0.0)
-
-
-def _tensorboard(folder: Path):
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, needed in training only
-
-    return SummaryWriter(str(folder))
-
-
-def _stop_at_nan(record: dict, folder: Path | None) -> None:
-    bad = [name for name, value in record.items() if value != value or abs(value) == float("inf")]
-    if bad and not (bad == ["best_distance"]):
-        kept = f"the last good checkpoint is in {folder}" if folder else "nothing was overwritten"
-        raise UserError(f"Loss or weight {bad[0]} became {record[bad[0]]} at iteration {record['iteration']}: "
-                        f"training stopped, {kept}; lower lr or set bf16=false and run it again.")
+    return advance(training, config.iterations, iterate, folder, until, watch, quiet)

@@ -71,13 +71,19 @@ def render_faces(seeds: Iterable[int], size: int = 64, **attributes: bool) -> Fa
         raise UserError(f"size={size!r} is not supported by render_faces: use a whole number from 32 to 256.")
     seeds = _check(seeds, attributes)
     chunk = max(1, 2 ** 17 // size ** 2)  # keeps a layer within the processor's cache, whatever the size
-    parts = []
-    for i in range(0, len(seeds), chunk):
-        known, identity, expression = sample(seeds[i:i + chunk], **attributes)
-        face = SimpleNamespace(**identity, **expression, lips_w=identity["mouth_w"] + .055 * expression["smile"])
-        images, labels = _draw(face, size)
-        parts.append((images, torch.stack([known[name] for name in ATTRIBUTES], 1), _landmarks(face, size), labels))
-    return FaceBatch(*(torch.cat(column) for column in zip(*parts)))
+    return join([paint(*sample(seeds[i:i + chunk], **attributes), size) for i in range(0, len(seeds), chunk)])
+
+
+def paint(known: dict, identity: dict, expression: dict, size: int) -> FaceBatch:
+    """The faces that these numbers, as from `sample`, describe."""
+    face = SimpleNamespace(**identity, **expression)
+    face.lips_w = face.mouth_w + .055 * face.smile + face.spread
+    images, labels = _draw(face, size)
+    return FaceBatch(images, torch.stack([known[name] for name in ATTRIBUTES], 1), _landmarks(face, size), labels)
+
+
+def join(parts: list[FaceBatch]) -> FaceBatch:
+    return FaceBatch(*(torch.cat([getattr(part, name) for part in parts]) for name in FaceBatch.__annotations__))
 
 
 def _check(seeds: Iterable[int], attributes: dict[str, bool]) -> list[int]:
@@ -112,7 +118,7 @@ def sample(seeds: list[int], **forced: bool) -> tuple[dict, dict, dict]:
     identity = _identity({name: u[name] for name in IDENTITY}, {name: value.float() for name, value in holds.items()})
     smile = u["smile"] * holds["Smiling"]
     expression = {name: u[name] for name in EXPRESSION} | dict(
-        smile=smile, bend=(1 - smile) * u["bend"] + smile * .085, blink=0 * smile, brow_raise=0 * smile,
+        smile=smile, bend=(1 - smile) * u["bend"] + smile * .085, blink=0 * smile, brow_raise=0 * smile, spread=0 * smile,
         gap=torch.where(smile > 0, .085 + .03 * u["gap"], (u["gap"] - .6).clamp(0) * .06))
     return {name: value.flatten() for name, value in holds.items()}, identity, expression
 
@@ -398,7 +404,7 @@ def _mouth(canvas, face, g) -> None:
     canvas.paint(face.lip * .9 * g.lit, band(top, upper), 11)
     canvas.paint(face.lip * 1.04 * g.lit, band(lower, bottom), 12)
     canvas.paint(_rgb(.3, .1, .1), opening, 10)
-    canvas.paint(_rgb(.96, .95, .92), maximum(opening, g.qy - _mix(upper, lower, .8)), alpha=face.smile.ceil())
+    canvas.paint(_rgb(.96, .95, .92), maximum(opening, g.qy - _mix(upper, lower, .8)), alpha=(2 * face.smile).clamp(max=1))
     canvas.paint(face.lip * .45, maximum((g.qy - upper).abs() - .007, ends - .01), alpha=.75)
     canvas.light(.16 * _blob(g.qx - .02 * face.light, g.qy - _mix(lower, bottom, .45), .08, .018))
 

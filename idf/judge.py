@@ -12,8 +12,8 @@ from idf import losses
 from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
 from idf.config import Config, UserError
 from idf.data import Faces
-from idf.editing import make_accelerator
 from idf.networks import Judge
+from idf.training import make_accelerator
 
 # forgeries shift colour and blur a little; a judge that has seen such faces does not stumble over that
 AUGMENT = v2.Compose([v2.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05)), v2.GaussianBlur(3, (0.1, 1.0))])

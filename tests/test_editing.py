@@ -17,6 +17,7 @@ from idf.checkpoint import Checkpoint
 from idf.config import HAIR, ROOT, UserError, load_config
 from idf.data import open_faces
 from idf.editing import make_training, train
+from idf.training import keep_best, randomness, weights_fixed
 
 CONFIG = load_config("smoke", iterations=8, n_critic=2, poison_every=2, validate_every=4)
 
@@ -93,7 +94,7 @@ def test_stage_b_leaves_the_surrogate_and_its_critic_bit_identical(batch):
 
 def test_weights_are_free_again_after_an_error():
     network = torch.nn.Linear(2, 2)
-    with pytest.raises(ZeroDivisionError), editing.weights_fixed(network):
+    with pytest.raises(ZeroDivisionError), weights_fixed(network):
         assert not any(p.requires_grad for p in network.parameters())
         1 / 0
     assert all(p.requires_grad for p in network.parameters())
@@ -173,14 +174,18 @@ def test_the_weights_of_the_loss_are_settings(batch):
     assert not torch.equal(total()[0], total(mu_per_sample=True)[0])
 
 
+def keep(training, x, c):
+    keep_best(training, training.poisoner, lambda pg: editing.forgery_distance(training, pg, x, c))
+
+
 def test_keep_best_keeps_the_larger_distance(batch):
     training = make_training(CONFIG)
-    editing.keep_best(training, *batch)  # the first is kept, whatever it does
+    keep(training, *batch)  # the first is kept, whatever it does
     kept = snapshot(training.best)[0]
     assert same(training.poisoner, kept) and training.best_distance > 0
     first = training.best_distance
     silenced(training.poisoner)
-    editing.keep_best(training, *batch)
+    keep(training, *batch)
     assert same(training.best, kept) and training.best_distance == pytest.approx(first)
 
 
@@ -188,7 +193,7 @@ def test_keep_best_measures_again_on_todays_surrogate(batch):
     training = make_training(CONFIG)
     silenced(training.best)
     training.best_distance = 99.0  # of an older surrogate
-    editing.keep_best(training, *batch)
+    keep(training, *batch)
     assert same(training.best, training.poisoner.state_dict())
     assert training.best_distance == editing.forgery_distance(training, training.poisoner, *batch) > 0
 
@@ -211,7 +216,7 @@ def test_learning_rates_fall_to_zero_over_the_last_share(decay, iteration, facto
     config = load_config("smoke", iterations=100, decay=decay, lr=1e-3, lr_d=1e-4, lr_pg=1e-2, lr_d_b=1e-4)
     training = make_training(config)
     training.iteration = iteration
-    editing.set_learning_rates(training)
+    training.set_learning_rates(editing.rates(training.config), training.config.iterations)
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
     assert rates == pytest.approx({"surrogate": 1e-3 * factor, "d_a": 1e-4 * factor, "poisoner": 1e-2 * factor,
                                    "d_b": 1e-4 * factor})
@@ -286,7 +291,7 @@ def test_the_identity_term_asks_for_no_change_under_the_own_label(batch):
 
 def test_randomness_depends_on_seed_iteration_and_process_alone():
     draw = lambda seed, iteration, rank: torch.rand(
-        4, generator=editing.randomness(load_config("smoke", seed=seed), iteration, rank)).tolist()
+        4, generator=randomness(seed, iteration, rank)).tolist()
     places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)]
     assert len({tuple(draw(*place)) for place in places}) == len(places)
     torch.manual_seed(5)
@@ -373,7 +378,8 @@ from safetensors.torch import save_file
 from idf.checkpoint import Checkpoint
 from idf.config import load_config
 from idf.data import open_faces
-from idf.editing import make_training, step, train
+from idf.editing import make_training, train
+from idf.training import step
 
 folder, config = Path(sys.argv[1]), load_config("smoke", iterations=4)
 training = make_training(config)

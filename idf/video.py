@@ -1,0 +1,268 @@
+"""Frames of one speaking person: a video file or the procedural one, cropped to the face, with 68 landmarks each.
+
+A video is decoded by PyAV; landmarks come from dlib (the extra `video`) or from a file. The result is cached beside the
+run, as faces are.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from idf.config import ROOT, UserError, VideoConfig
+from idf.data import open_cache, to_model
+
+LEAST_FRAMES = 50
+PARTS = ("train", "validation", "test")  # in the order of time
+SHARES = {"train": 0.85, "validation": 0.05, "test": 0.1}
+CROP = 2.0  # side of the crop over the face's width (landmarks 0 to 16), so that hair and chin are in
+CUT = 0.12  # mean change of a pixel, in [0, 1], from one frame to the next that only a cut makes
+
+
+@dataclass(eq=False)
+class Frames(torch.utils.data.Dataset):
+    """N frames of one person in the order of time, with their landmarks."""
+
+    images: np.ndarray  # uint8 (N, 3, S, S), memory-mapped
+    landmarks: Tensor  # float32 (N, 68, 2): x, y in pixels of the S x S picture, iBUG order
+    numbers: list[int]  # the place of each frame in the video
+    fps: float
+    dropped: dict[str, int] = field(default_factory=dict)  # reason: frames of the whole video left out
+    notes: tuple[str, ...] = ()  # what a user should know of this video
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return to_model(np.array(self.images[i])), self.landmarks[i]
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[-1]
+
+    def x(self, index: slice | Tensor | list[int] = slice(None)) -> Tensor:
+        """The frames as float32 (n, 3, S, S) in [-1, 1]."""
+        return to_model(np.array(self.images[index if isinstance(index, slice) else np.asarray(index)]))
+
+    def part(self, name: str) -> "Frames":
+        """train, validation or test: one stretch of time each, in this order, so that no test frame has a neighbour in
+        training (but at the seams)."""
+        if name not in PARTS:
+            raise UserError(f"Unknown part {name!r} of a video: use one of {', '.join(PARTS)}.")
+        ends = np.round(np.cumsum([0, *SHARES.values()]) * len(self)).astype(int)
+        i = PARTS.index(name)
+        rows = slice(ends[i], ends[i + 1])
+        return replace(self, images=self.images[rows], landmarks=self.landmarks[rows], numbers=self.numbers[rows])
+
+
+def open_video(config: VideoConfig) -> Frames:
+    """All usable frames of config.video (empty: the procedural face), at config.size, at most config.frames.
+
+    The cache is the environment's IDF_CACHE or runs/cache. Raises UserError for a file that is no video of one face.
+    """
+    cache = Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
+    if not config.video:
+        from idf import faces, talking
+
+        state = [Path(module.__file__).read_bytes() for module in (faces, talking)]
+        state += [config.person, config.frames, config.size]
+        items, known = _procedural(config), {"fps": talking.FPS, "dropped": {}, "notes_of_video": []}
+        name = "procedural"
+    else:
+        path = Path(config.video)
+        if not path.is_file():
+            raise UserError(f"There is no video {config.video}: give a file, or leave `video` empty for a drawn face.")
+        marks = Path(config.landmarks) if config.landmarks else None
+        if marks and not marks.is_file():
+            raise UserError(f"There is no landmark file {config.landmarks}: give an .npz or .csv, or leave it empty.")
+        state = [(file.resolve(), file.stat().st_size, file.stat().st_mtime_ns) for file in (path, marks) if file]
+        state += [CROP, CUT, config.frames, config.size]
+        known = {}
+        items, name = _filmed(path, marks, config, known), "video"
+    key = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+    images, index = open_cache(cache / f"{name}-{config.size}-{key}", config.size, items, known)
+    landmarks = torch.tensor(index["notes"], dtype=torch.float32)
+    numbers = [int(name) for name in index["names"]]
+    return Frames(images, landmarks, numbers, index["fps"], index["dropped"], tuple(index["notes_of_video"]))
+
+
+def _procedural(config: VideoConfig) -> Iterator[tuple]:
+    from idf.talking import talking_face
+
+    for start in range(0, config.frames, 64):
+        batch = talking_face(config.person, range(start, min(start + 64, config.frames)), config.size)
+        for i, (image, points) in enumerate(zip(batch.images.numpy(), batch.landmarks.tolist(), strict=True)):
+            yield str(start + i), image, points
+
+
+def read_frames(path: str | Path, most: int = 0) -> Iterator[tuple[np.ndarray, float]]:
+    """Each frame as uint8 (H, W, 3), upright by the rotation flag, with its time in seconds.
+
+    Raises UserError, naming the file, where it is no video, has no picture track, or breaks off.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path} has sound but no picture track: give a video.")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for number, frame in enumerate(container.decode(stream)):
+                if most and number == most:
+                    return
+                turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+                yield np.rot90(frame.to_ndarray(format="rgb24"), turns), float(frame.time or 0)
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise UserError(f"{path} cannot be read as a video ({_reason(error)}): give an MP4, MOV or WebM file.") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", "") or error).split("\n")[0] or type(error).__name__
+
+
+def _filmed(path: Path, marks: Path | None, config: VideoConfig, known: dict) -> Iterator[tuple]:
+    """Two passes, so that a long video never lies in memory: landmarks, then crops. Fills `known` on the way."""
+    points, times, dropped = find_landmarks(path, marks, config.frames)
+    good = [i for i, p in enumerate(points) if p is not None]
+    if not good:
+        raise UserError(f"No face was found in any of the {len(points)} frames of {path}: use a video that shows one face "
+                        "from the front, at least 80 pixels wide.")
+    left, top, side = _square([points[i] for i in good], next(read_frames(path, 1))[0].shape)
+    kept = []
+    for i in good:
+        if all(0 <= value <= side for value in (points[i] - (left, top)).flatten()):
+            kept.append(i)
+        else:
+            dropped["face leaves the crop"] = dropped.get("face leaves the crop", 0) + 1
+    if len(kept) < LEAST_FRAMES:
+        lost = ", ".join(f"{count} with {reason}" for reason, count in dropped.items())
+        raise UserError(f"{path} has only {len(kept)} usable frames of {len(points)}{f' ({lost})' if lost else ''}: "
+                        f"at least {LEAST_FRAMES} frames with exactly one face are needed.")
+    gaps = np.diff(times)
+    fps, uneven = 1 / max(float(np.median(gaps)), 1e-3), len(gaps) and gaps.max() > 1.5 * np.median(gaps)
+    notes = ["The frame rate varies: films are written at the most common one."] * bool(uneven)
+    known |= {"fps": round(fps, 3), "dropped": dropped, "notes_of_video": notes}
+    box, wanted = (left, top, left + side, top + side), set(kept)
+    previous = None
+    for number, (frame, time) in enumerate(read_frames(path, len(points))):
+        small = frame[:: max(1, frame.shape[0] // 64), :: max(1, frame.shape[1] // 64)].astype(np.float32) / 255
+        if previous is not None and (small.shape != previous.shape or np.abs(small - previous).mean() > CUT):
+            raise UserError(f"{path} has a cut at {time:.1f} s: give one take of one person, for example its first part "
+                            f"by frames={number}.")
+        previous = small
+        if number in wanted:
+            crop = Image.fromarray(frame).resize((config.size, config.size), Image.Resampling.BOX, box=box)
+            mine = (points[number] - (left, top)) * (config.size / side) - 0.5
+            yield str(number), np.asarray(crop).transpose(2, 0, 1), mine.round(3).tolist()
+
+
+def find_landmarks(path: Path, marks: Path | None, most: int) -> tuple[list[np.ndarray | None], list[float], dict]:
+    """For each frame 68 points (x, y; 0 is the edge of the first pixel) or None, its time, and why some have none."""
+    detect = None if marks else face_finder()
+    points: list[np.ndarray | None] = []
+    times: list[float] = []
+    dropped: dict[str, int] = {}
+    frames = tqdm(read_frames(path, most), "Finding faces", leave=False, unit="frame", delay=1, file=sys.stdout)
+    for frame, time in frames:
+        times.append(time)
+        if detect:
+            found = detect(frame)
+            points.append(found[0] if len(found) == 1 else None)
+            if len(found) != 1:
+                reason = "no face" if not found else "several faces"
+                dropped[reason] = dropped.get(reason, 0) + 1
+    if not times:
+        raise UserError(f"{path} holds no frames: give another video.")
+    if marks:
+        given = read_landmarks(marks)
+        if len(given) < len(times) or (not most and len(given) != len(times)):
+            raise UserError(f"{marks} has landmarks for {len(given)} frames, {path} has {len(times)}: give one row a frame.")
+        points = [row if np.isfinite(row).all() else None for row in given[: len(times)]]
+        missing = sum(p is None for p in points)
+        dropped |= {"no landmarks in the file": missing} if missing else {}
+    return points, times, dropped
+
+
+def face_finder():
+    """dlib's detector and 68-landmark model: a function frame -> list of (68, 2) points, one array per face.
+
+    Raises UserError where the extra is not installed.
+    """
+    try:
+        import dlib
+    except ImportError:
+        raise UserError("Landmarks of a real video need dlib: run `pip install -e .[video]`, or give a landmark file "
+                        "(.npz, .csv).") from None
+    # the package's own import needs pkg_resources, which setuptools no longer has
+    package = importlib.util.find_spec("face_recognition_models")
+    if not package:
+        raise UserError("dlib's landmark model is missing: run `pip install -e .[video]`.")
+    models = Path(list(package.submodule_search_locations)[0]) / "models"
+    detector = dlib.get_frontal_face_detector()
+    predictor = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
+
+    def find(frame: np.ndarray) -> list[np.ndarray]:
+        frame = np.ascontiguousarray(frame)
+        boxes = detector(frame, 0) or detector(frame, 1)  # once more at double size, for small faces
+        shapes = [predictor(frame, box) for box in boxes]
+        return [np.array([(p.x + 0.5, p.y + 0.5) for p in shape.parts()], np.float32) for shape in shapes]
+
+    return find
+
+
+def read_landmarks(path: Path) -> np.ndarray:
+    """float32 (N, 68, 2), x and y in pixels of the whole frame; NaN where a frame has none.
+
+    .npz: an array `landmarks`. .csv: columns x_0 ... x_67, y_0 ... y_67 (as OpenFace writes them), one row a frame.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                points = np.asarray(file["landmarks"], np.float32)
+        else:
+            with path.open(encoding="utf-8-sig") as lines:
+                header = [name.strip() for name in next(lines).split(",")]
+                columns = [header.index(f"{axis}_{i}") for i in range(68) for axis in "xy"]
+                rows = [[float(cell or "nan") for cell in line.split(",")] for line in lines if line.strip()]
+            points = np.array([[row[k] for k in columns] for row in rows], np.float32).reshape(-1, 68, 2)
+    except (OSError, KeyError, ValueError, IndexError, StopIteration, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as landmarks ({error}): use an .npz with `landmarks` (N, 68, 2), or a .csv "
+                        "with the columns x_0 to x_67 and y_0 to y_67.") from error
+    if points.ndim != 3 or points.shape[1:] != (68, 2):
+        raise UserError(f"{path} has landmarks of shape {points.shape}: they must be (N, 68, 2).")
+    return points
+
+
+def _square(points: list[np.ndarray], shape: tuple[int, ...]) -> tuple[float, float, float]:
+    """left, top and side of one crop for the whole video: what moves in it is the head, not the crop."""
+    height, width = shape[:2]
+    stack = np.stack(points)
+    low, high = stack.min(1), stack.max(1)
+    reach = (np.quantile(high, 0.99, 0) - np.quantile(low, 0.01, 0)).max()
+    side = min(max(CROP * np.median(high[:, 0] - low[:, 0]), 1.15 * reach), height, width)
+    x, y = np.median((low + high) / 2, 0)
+    # brows are the highest landmarks: the hair above them wants room
+    left, top = x - side / 2, y - 0.55 * side
+    return float(np.clip(left, 0, width - side)), float(np.clip(top, 0, height - side)), float(side)
+
+
+def write_film(path: str | Path, frames: np.ndarray, fps: float) -> Path:
+    """An H.264 film that browsers play, from uint8 (N, H, W, 3) with even H and W."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18", "preset": "fast"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    return path
