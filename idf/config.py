@@ -168,6 +168,8 @@ class VideoConfig:
     lr_d_b: float = 2e-4
     lr_inner: float = 2e-4  # of the step of SGD that makes TM from M'
     inner_steps: int = 1  # such steps in a row, all of them in PG's graph
+    round_off: float = 0.1  # below this the forger's L1 is a parabola, so that PG gets a gradient through it
+    follow: int = 1  # Adam steps of M' on poisoned frames after TM's; the paper has 0
     restart_every: int = 0  # M' starts anew after so many iterations; 0: never
     delay: int = 0  # iterations in which SM and M' train before PG does
     lambda_adv: float = 0.01
@@ -177,7 +179,8 @@ class VideoConfig:
     validate_every: int = 100
 
     # BiSeNet
-    width_parser: int = 12
+    parser: str = ""  # a public checkpoint (79999_iter.pth) instead of our own weights
+    width_parser: int = 16
     size_parser: int = 256  # faces are scaled to this before parsing
     parser_iterations: int = 3000
 
@@ -274,7 +277,7 @@ def _check_range(config: Config | VideoConfig) -> None:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
     if config.size % 2 ** (config.levels_pg - 1):
         raise UserError(f"levels_pg={config.levels_pg} halves {config.size} px too often: use at most 6 at 32 px.")
-    for name in ("lr", "lr_d", "lr_pg", "lr_d_b", "lr_inner"):
+    for name in ("lr", "lr_d", "lr_pg", "lr_d_b", "lr_inner", "round_off"):
         if not getattr(config, name, 1) > 0:
             raise UserError(f"{name}={getattr(config, name)} must be above 0.")
 

@@ -74,8 +74,7 @@ class Faces(torch.utils.data.Dataset):
         if balance:
             index = np.searchsorted(self._cumulative, random.random(whole)[mine], side="right").clip(max=len(self) - 1)
         else:
-            epochs, places = np.divmod(iteration * whole + np.arange(whole)[mine], len(self))
-            index = np.array([_permutation(seed, int(e), len(self))[i] for e, i in zip(epochs, places)])
+            index = places(iteration, whole, len(self), seed)[mine]
         images = self.images[index]
         if flip:
             images[mirrored] = images[mirrored][..., ::-1]
@@ -86,6 +85,12 @@ class Faces(torch.utils.data.Dataset):
         share = torch.where(self.labels > 0.5, self.labels.double().mean(0), 1 - self.labels.double().mean(0))
         weights = (1 / share).sum(1).cumsum(0)
         return (weights / weights[-1]).numpy()
+
+
+def places(iteration: int, size: int, n: int, seed: int) -> np.ndarray:
+    """Which of n pictures mini-batch number `iteration` shows: one permutation after the other."""
+    epochs, places = np.divmod(iteration * size + np.arange(size), n)
+    return np.array([_permutation(seed, int(e), n)[i] for e, i in zip(epochs, places)])
 
 
 @lru_cache(maxsize=4)
@@ -299,8 +304,9 @@ def _read(path: Path) -> Image.Image:
         raise ValueError(str(error).replace(str(path), path.name) or type(error).__name__) from error
 
 
-def open_cache(folder: Path, size: int, items: Iterator[tuple], known: dict | None = None) -> tuple[np.ndarray, dict]:
-    """uint8 (N, 3, size, size), memory-mapped, and names, notes and bad ones' reasons; made from `items` if new.
+def open_cache(folder: Path, size: int, items: Iterator[tuple], known: dict | None = None, channels: int = 3,
+               ) -> tuple[np.ndarray, dict]:
+    """uint8 (N, channels, size, size), memory-mapped, and names, notes and bad ones' reasons; made from `items` if new.
 
     known: what else to keep in the index; `items` may fill it.
     """
@@ -326,7 +332,7 @@ def open_cache(folder: Path, size: int, items: Iterator[tuple], known: dict | No
                 raise UserError(f"Cannot write the cache {folder} ({error}): free space, or set IDF_CACHE.") from error
     try:
         index = json.loads((folder / "index.json").read_text())
-        shape = (len(index["names"]), 3, size, size)
+        shape = (len(index["names"]), channels, size, size)
         return np.memmap(folder / "images.u8", np.uint8, "r", shape=shape) if shape[0] else np.empty(shape), index
     except (OSError, ValueError) as error:
         raise UserError(f"The cache {folder} is damaged ({error}): delete that folder and run again.") from error

@@ -1,4 +1,4 @@
-"""One pure function per equation of the paper, scenario 1. Scalars come out in fp32 (fp64 from fp64 images).
+"""One pure function per equation of the paper. Scalars come out in fp32 (fp64 from fp64 images).
 
 `surrogate` is SM, a function of (x, c); the forgeries of all target domains are stacked along the batch, domain by
 domain, so that one pass serves all: `targets` is (J, B, K), `y` is (J, B, 3, S, S).
@@ -130,3 +130,22 @@ def critic_loss(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, 
     """WGAN-GP for a critic to minimise: E[D(fake)] - E[D(real)] + lambda_gp * penalty (Eq. 5 with its sign turned)."""
     return (widen(critic(fake)).mean() - widen(critic(real)).mean()
             + lambda_gp * gradient_penalty(critic, real, fake, alpha))
+
+
+def gan_loss(logits: Tensor, real: bool) -> Tensor:
+    """pix2pix's GAN term: BCE of the patches' logits (B, 1, s, s) with "real" or "forged"."""
+    logits = widen(logits)
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+def masked_l1(y: Tensor, x: Tensor, mask: Tensor | float = 1.0) -> Tensor:
+    """|| (y - x) m ||_1 as a mean; y, x (B, 3, S, S), m(x) (B, 1, S, S), 1 on the face and .01 elsewhere."""
+    return (widen(y - x).abs() * mask).mean()
+
+
+def reenactment_influence(y: Tensor, y_infected: Tensor, x: Tensor, mask: Tensor | float = 1.0) -> Tensor:
+    """L_{A->B} of Eq. 11, to be minimised by PG: ||(SM(z) - x) m||_1 - ||(M'(z) - x) m||_1.
+
+    y = SM(z) carries no gradient to PG; y_infected is taken on the temporary model.
+    """
+    return masked_l1(y, x, mask) - masked_l1(y_infected, x, mask)

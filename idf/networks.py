@@ -359,9 +359,12 @@ class BiSeNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, 3, H, W), multiples of 32 -> three times logits (B, classes, H, W)."""
+        return tuple(F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True) for y in self.heads(x))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The logits before they are scaled up, at 1/8, 1/8 and 1/16 of the size."""
         spatial, context, last = self.cp(x)
-        outputs = self.conv_out(self.ffm(spatial, context)), self.conv_out16(context), self.conv_out32(last)
-        return tuple(F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True) for y in outputs)
+        return self.conv_out(self.ffm(spatial, context)), self.conv_out16(context), self.conv_out32(last)
 
 
 class Judge(nn.Module):

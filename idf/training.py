@@ -136,7 +136,7 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
         saves = i % config.checkpoint_every == 0 or i == stop
         run.seconds = time.monotonic() - start
         if i % record_every == 0 or saves:
-            record = {"iteration": i} | {name: float(value) for name, value in recent.items()}
+            record = {"iteration": i} | {name: torch.as_tensor(value).detach().item() for name, value in recent.items()}
             _stop_at_nan(record, folder)
             run.history.append(record)
             progress.update(i - progress.n)
