@@ -85,7 +85,8 @@ class Config:
     eps: float = 0.05
     lambda_bs: float = 10.0  # lambda_2 of Eq. 6
     lambda_cyc: float = 2.5  # lambda_3
-    lambda_dom: float = 1.0  # lambda_4
+    # lambda_4, 1 in the paper: the small D_A of preset demo is so sure of itself that L_dom would drown the other terms
+    lambda_dom: float = 0.01
     lambda_adv: float = 0.01  # lambda of Eq. 4
     previous: bool = True  # add L' of Eq. 12
     mu_per_sample: bool = False
@@ -117,11 +118,11 @@ PRESETS: dict[str, dict] = {
     "demo": dict(),
     "gpu": dict(size=128, faces=0, width=64, width_d=64, width_pg=32, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
                 iterations=60000, target_iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0,
-                poison_every=1, lr_pg=1e-4, width_judge=32, judge_iterations=6000, live_iterations=1000),
+                lambda_dom=1.0, poison_every=1, lr_pg=1e-4, width_judge=32, judge_iterations=6000, live_iterations=1000),
     "paper": dict(size=128, faces=0, width=64, width_d=64, width_pg=64, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                  iterations=200000, target_iterations=200000,
-                  n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0, poison_every=1, lr_pg=1e-4, width_judge=32,
-                  judge_iterations=6000, bf16=False, live_iterations=1000),
+                  iterations=200000, target_iterations=200000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5,
+                  lambda_rec=10.0, lambda_dom=1.0, poison_every=1, lr_pg=1e-4, width_judge=32, judge_iterations=6000,
+                  bf16=False, live_iterations=1000),
 }
 
 # Photos differ more than drawn faces do. D_A must not learn a few thousand of them by heart, and its class head must look

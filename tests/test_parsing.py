@@ -51,7 +51,8 @@ def test_shapes_of_the_public_checkpoint():
         "cp.resnet.layer4.1.bn2.running_var": (512,), "cp.arm16.conv.conv.weight": (128, 256, 3, 3),
         "cp.arm32.conv_atten.weight": (128, 128, 1, 1), "cp.arm32.bn_atten.weight": (128,),
         "cp.conv_head32.conv.weight": (128, 128, 3, 3), "cp.conv_avg.conv.weight": (128, 512, 1, 1),
-        "ffm.convblk.conv.weight": (256, 256, 1, 1), "ffm.conv1.weight": (64, 256, 1, 1), "ffm.conv2.weight": (256, 64, 1, 1),
+        "ffm.convblk.conv.weight": (256, 256, 1, 1), "ffm.conv1.weight": (64, 256, 1, 1),
+        "ffm.conv2.weight": (256, 64, 1, 1),
         "conv_out.conv.conv.weight": (256, 256, 3, 3), "conv_out.conv_out.weight": (19, 256, 1, 1),
         "conv_out16.conv_out.weight": (19, 64, 1, 1), "conv_out32.conv.bn.num_batches_tracked": ()}.items():
         assert own[name] == shape, name
