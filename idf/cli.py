@@ -16,7 +16,9 @@ from idf.config import UserError
 COMMANDS = {
     "run": ("idf.report", "execute the notebooks and gather them on one page"),
     "weights": ("idf.weights", "train the shipped weights again"),
+    "film-weights": ("idf.reenactment_weights", "train the shipped weights of the film scenario again"),
     "results": ("idf.results", "measure the defence, write data/results/"),
+    "reenact": ("idf.reenactment_results", "measure the poisoning of films, write data/results/"),
     "bench": ("idf.bench", "measure speed, write data/results/speed.json"),
 }
 

@@ -17,7 +17,8 @@ from torchvision.transforms.functional import rgb_to_grayscale
 
 from idf.losses import widen
 
-DSR_THRESHOLD = 0.05  # mean squared difference on [-1, 1] above which a forgery counts as broken (paper, metrics)
+# above this a forgery counts as broken (paper, metrics): mean squared difference in scenario 1, absolute in scenario 2
+DSR_THRESHOLD = 0.05
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
@@ -38,6 +39,11 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 def dsr(y: Tensor, y_infected: Tensor) -> float:
     """Defence success rate: share of (image, domain) pairs with L2(y, y') > .05; y is (J, B, 3, S, S) or (B, ...)."""
     return (l2(y, y_infected) > DSR_THRESHOLD).float().mean().item()
+
+
+def dsr_frames(y: Tensor, y_infected: Tensor) -> float:
+    """DSR of scenario 2: share of frames (B, 3, S, S) with L1 > .05."""
+    return (l1(y, y_infected) > DSR_THRESHOLD).float().mean().item()
 
 
 def edit_success(seen: Tensor, targets: Tensor, c: Tensor) -> tuple[int, int]:

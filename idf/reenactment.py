@@ -138,13 +138,17 @@ def forge_frames(network: nn.Module, z: Tensor, config: VideoConfig) -> Tensor:
     return y
 
 
-def infect_frames(poisoner: Callable[[Tensor], Tensor], frames: Frames, eps: float) -> Frames:
-    """The frames as published: x' = clamp(x + eps PG(x)) in 8 bits."""
-    device = next(poisoner.parameters()).device if isinstance(poisoner, nn.Module) else "cpu"
-    with torch.no_grad():
-        images = [to_uint8(losses.infect(x, poisoner(x.to(device)).cpu(), eps)).numpy()
-                  for x in (frames.x(slice(i, i + 32)) for i in range(0, len(frames), 32))]
-    return replace(frames, images=np.concatenate(images))
+@torch.no_grad()
+def publish(frames: Frames, protect: Callable[[Tensor], Tensor]) -> Frames:
+    """The frames that the forger finds: protect maps x (n, 3, S, S) to x', which is kept in 8 bits, as a video is."""
+    parts = (frames.x(slice(i, i + 32)) for i in range(0, len(frames), 32))
+    return replace(frames, images=np.concatenate([to_uint8(protect(x)).numpy() for x in parts]))
+
+
+def by_poisoner(poisoner: nn.Module, eps: float) -> Callable[[Tensor], Tensor]:
+    """x -> clamp(x + eps PG(x), -1, 1), on PG's device and back."""
+    device = next(poisoner.parameters()).device
+    return lambda x: losses.infect(x, poisoner(x.to(device)).cpu(), eps)
 
 
 # --- stage B: the poison ---------------------------------------------------------------------------------------------

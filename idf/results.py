@@ -37,14 +37,15 @@ def main(args) -> int:
     if not args.table:
         config = load_config(args.preset, data_root=find_data(args.data), seed=args.seed)
         rows = measure(config, args.images)
-        kept = [row for row in _stored() if row["dataset"] != config.dataset]
+        kept = [row for row in stored() if row["dataset"] != config.dataset]
         save_json(FILE, sorted(kept + rows, key=lambda row: row["dataset"] != "procedural"))
-    write_table(ROOT / "README.md", _stored())
+    write_table(ROOT / "README.md", stored())
     return 0
 
 
-def _stored() -> list[dict]:
-    return json.loads(FILE.read_text()) if FILE.is_file() else []
+def stored(file: Path = FILE) -> list[dict]:
+    """The rows of a results file, none if it does not exist yet."""
+    return json.loads(file.read_text()) if file.is_file() else []
 
 
 def make_forgers(config: Config, folder: Path | None = None) -> list[tuple[Config, Forger]]:

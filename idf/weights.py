@@ -14,7 +14,7 @@ from accelerate import PartialState
 from torch import nn
 
 from idf.checkpoint import load_network, save_json, save_tensors
-from idf.config import DOMAINS, ROOT, WEIGHTS, Config, UserError, find_data, load_config, parse_settings
+from idf.config import DOMAINS, ROOT, WEIGHTS, Config, UserError, VideoConfig, find_data, load_config, parse_settings
 from idf.data import open_faces
 from idf.editing import Training, make_training, train
 from idf.judge import judge_accuracy, train_judge
@@ -24,6 +24,7 @@ NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "poisoner_queri
          "target_Res6_tuned", "target_Res6_DD")
 TERMS = {
     "procedural": "MIT",
+    "procedural-video": "MIT",
     "celeba": "trained on CelebA: for non-commercial research only",
 }
 
@@ -61,6 +62,28 @@ def load_target(config: Config, folder: Path | None = None, tuned: bool = False)
     """M, trained apart; or, if tuned, M that began with the surrogate's weights and learned on other faces. Frozen."""
     path = (folder or config.weights) / f"{target_name(config, tuned)}.safetensors"
     return frozen(load_network(make_generator(config.target, config), path))
+
+
+def load(config: Config, name: str, folder: Path) -> None:
+    """Loads what NAMES calls `name`, to see whether folder holds it for these settings. Raises UserError if not."""
+    if name.endswith("_DD"):
+        load_target(wild(config), folder)
+    elif name.startswith("target"):
+        load_target(config, folder, tuned=name.endswith("_tuned"))
+    elif name.startswith("poisoner"):
+        load_poisoner(config, name, folder)
+    elif name == "judge":
+        load_judge(config, folder)
+    else:
+        load_surrogate(config, folder)
+        load_poisoner(config, "poisoner", folder)
+
+
+def shorten(config: Config) -> Config:
+    """The few iterations that a notebook trains where no weights ship for its settings."""
+    n = config.live_iterations
+    return dataclasses.replace(config, iterations=n, target_iterations=n,
+                               judge_iterations=max(n, config.judge_iterations // 10))
 
 
 def load_judge(config: Config, folder: Path | None = None) -> nn.Module:
@@ -165,7 +188,8 @@ def hardware() -> str:
 
 
 def export(
-    config: Config, out: Path, name: str, network: nn.Module, iterations: int, seconds: float, more: dict | None = None
+    config: Config | VideoConfig, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
+    more: dict | None = None,
 ) -> None:
     """Write a network in half precision, and its entry in manifest.json beside it."""
     if not PartialState().is_main_process:
@@ -179,7 +203,7 @@ def export(
         "command": command(),
         "preset": config.preset,
         "data": config.dataset,
-        "domains": list(config.domains),
+        **({"domains": list(config.domains)} if isinstance(config, Config) else {}),
         "size": config.size,
         "seed": config.seed,
         "settings": changed_settings(config),
@@ -193,11 +217,14 @@ def export(
     save_json(index, dict(sorted(manifest.items())))
 
 
-def changed_settings(config: Config) -> dict:
-    """What differs from `Config()` beyond the entries of its own, so that a later change of a preset hides nothing."""
-    told = ("preset", "data_root", "seed", "domains", "size")
+def changed_settings(config: Config | VideoConfig) -> dict:
+    """What differs from the defaults beyond the entries of its own, so that a later change of a preset hides nothing."""
+    told = ("preset", "seed", "domains", "size", "data_root", "video", "landmarks", "parser")
     return {name: value for name, value in dataclasses.asdict(config).items()
-            if name not in told and value != getattr(Config, name)}
+            if name not in told and value != getattr(type(config), name)}
+
+
+PLACES = {"--data": "CELEBA", "--video": "VIDEO", "--masks": "CELEBAMASK"}
 
 
 def command() -> str:
@@ -206,9 +233,9 @@ def command() -> str:
     given = iter(sys.argv[1:])
     for word in given:
         option, _, value = word.partition("=")
-        if option in ("--data", "--work", "--out"):
+        if option in ("--data", "--video", "--masks", "--work", "--out"):
             value = value or next(given, "")
-            words += ["--data", "CELEBA"] if option == "--data" and value else []
+            words += [option, PLACES[option]] if option in PLACES and value else []
         else:
             words.append(word)
     return "idf " + shlex.join(words)

@@ -15,12 +15,13 @@ from idf.networks import PatchGAN, PoisonGenerator, UNet256
 from idf.reenactment import (
     LINES,
     TARGETS,
+    by_poisoner,
     draw_landmarks,
     forge_frames,
-    infect_frames,
     make_poisoning,
     make_reenactor,
     make_training,
+    publish,
     temporary_model,
     train_poisoner,
     train_reenactor,
@@ -226,7 +227,7 @@ def test_gan_loss_by_hand():
 
 def test_infected_frames_are_published_in_8_bits(frames):
     torch.manual_seed(0)
-    published = infect_frames(PoisonGenerator(4, 3).train(), frames, 0.02)
+    published = publish(frames, by_poisoner(PoisonGenerator(4, 3).train(), 0.02))
     assert published.images.dtype == frames.images.dtype and published.images.shape == frames.images.shape
     change = published.x() - frames.x()
     assert 0 < change.abs().max() <= 0.02 + 1 / 255 + 1e-6

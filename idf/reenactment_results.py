@@ -1,0 +1,178 @@
+"""`idf reenact`: trains forgers on clean, poisoned and control films, measures them, writes data/results/.
+
+Two trainings of one network on the same frames already differ. So every forger but M starts from M's seed + 1000: "reseed"
+on the same clean frames is the floor, and what another row has beyond it comes from the frames alone.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from idf import baselines, metrics
+from idf.checkpoint import load_network, save_json
+from idf.config import RESULTS, ROOT, UserError, VideoConfig, load_video_config, parse_settings
+from idf.data import to_uint8
+from idf.networks import BiSeNet, frozen
+from idf.parsing import PublicParser, attention_mask
+from idf.reenactment import (
+    TARGETS,
+    Poisoning,
+    by_poisoner,
+    draw_landmarks,
+    forge_frames,
+    publish,
+    train_poisoner,
+    train_reenactor,
+)
+from idf.results import stored
+from idf.video import Frames, face_finder, open_video
+from idf.weights import command, hardware
+
+FILE = RESULTS / "reenactment_defence.json"
+METHODS = ("clean", "reseed", "random-noise", "brightened", "ours", "ours-no-ats", "ours-no-mask")
+RESEED = 1000
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
+    parser.add_argument("--video", default="", metavar="FILE", help="a video (default: the procedural film)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--targets", nargs="+", default=["UNet256"], choices=list(TARGETS), help="default: UNet256")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="default: all")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
+    parser.add_argument("--work", default="", metavar="FOLDER", help="default: runs/reenact/<preset>-<data set>")
+    parser.add_argument("--out", default=str(FILE), metavar="FILE", help="default: data/results/reenactment_defence.json")
+
+
+def main(args) -> int:
+    """A second call continues where the first was stopped: finished trainings are not repeated."""
+    config = load_video_config(args.preset, video=args.video, **parse_settings(args.set))
+    work = Path(args.work or ROOT / "runs" / "reenact" / f"{config.preset}-{config.dataset}")
+    frames = open_video(config)
+    for note in (*frames.notes, *(f"{count} frames left out: {reason}." for reason, count in frames.dropped.items())):
+        print(note)
+    for seed in args.seeds:
+        for target in args.targets:
+            rows = experiment(dataclasses.replace(config, seed=seed), frames, target, args.methods, work)
+            out = Path(args.out)
+            new = {key(row) for row in rows}
+            save_json(out, [row for row in stored(out) if key(row) not in new] + rows)
+    return 0
+
+
+def key(row: dict) -> tuple:
+    return tuple(row[name] for name in ("dataset", "size", "method", "reference", "target", "eps", "seed"))
+
+
+def load_parser(config: VideoConfig, folder: Path | None = None) -> nn.Module:
+    """The face parser for drawn faces or for photos in folder (config.weights unless told), or config.parser's. Frozen."""
+    if config.parser:
+        return PublicParser(config.parser)
+    name = "parser_photos" if config.video else "parser"
+    return frozen(load_network(BiSeNet(19, config.width_parser), (folder or config.weights) / f"{name}.safetensors"))
+
+
+def masks_of(config: VideoConfig, frames: Frames, folder: Path | None = None) -> Tensor:
+    """m(x) of all frames, (N, 1, S, S)."""
+    parser = load_parser(config, folder)
+    parts = (frames.x(slice(i, i + 64)) for i in range(0, len(frames), 64))
+    return torch.cat([attention_mask(parser, x, config) for x in parts])
+
+
+def poisoner_for(method: str, config: VideoConfig, train: Frames, validation: Frames, work: Path,
+                 folder: Path | None = None) -> Poisoning:
+    """The training of PG by the method's name: ours, ours-no-ats (against a finished SM) or ours-no-mask (m = 1).
+
+    folder: where the face parser's weights lie.
+    """
+    own = dataclasses.replace(config, masked=config.masked and method != "ours-no-mask")
+    masks = masks_of(own, train, folder) if own.masked else None
+    surrogate = None
+    if method == "ours-no-ats":
+        surrogate = train_reenactor(own, train, own.seed, folder=work / f"surrogate-{own.seed}").network
+    return train_poisoner(own, train, validation, masks, surrogate, work / f"{method}-eps{own.eps:g}-{own.seed}")
+
+
+def protection(method: str, config: VideoConfig, train: Frames, validation: Frames, work: Path) -> Callable:
+    """x -> x' by the method's name."""
+    if method in ("clean", "reseed"):
+        return lambda x: x
+    if method == "random-noise":
+        generator = torch.Generator().manual_seed(config.seed)
+        return lambda x: baselines.random_noise(x, config.eps, generator)
+    if method == "brightened":
+        return lambda x: baselines.brightened(x, config.eps)
+    return by_poisoner(frozen(poisoner_for(method, config, train, validation, work).best), config.eps)
+
+
+def experiment(config: VideoConfig, frames: Frames, target: str, methods: list[str], work: Path) -> list[dict]:
+    """The rows of one target and seed: each forger against M and against the truth x, on the test part."""
+    train, validation, test = (frames.part(name) for name in ("train", "validation", "test"))
+    z, x = draw_landmarks(test.landmarks, test.size), test.x()
+    find = face_finder_or_none()
+    m, rows = None, []
+    for method in ["clean", *(name for name in methods if name != "clean")]:
+        protect = protection(method, config, train, validation, work)
+        poisoned = publish(train, protect)
+        seed = config.seed + RESEED * (method != "clean")
+        name = f"{target}-{method}-{seed}" + ("" if method in ("clean", "reseed") else f"-eps{config.eps:g}")
+        print(f"{config.dataset}, {target}, seed {config.seed}, {method}", flush=True)
+        network = train_reenactor(config, poisoned, seed, target, work / name).network
+        y = forge_frames(network, z.to(next(network.parameters()).device), config).cpu()
+        m = y if method == "clean" else m
+        own = {"expression_error": None, "face_found": None}
+        if find:
+            own = expression(find, y, test.landmarks)
+        quality = metrics.psnr(train.x(slice(0, 200)), poisoned.x(slice(0, 200))).mean().item()
+        for reference, other in (("M", m), ("x", x)):
+            if method == "clean" and reference == "M":
+                continue
+            row = {"dataset": config.dataset, "size": config.size, "method": method, "reference": reference,
+                   "target": target, "eps": config.eps, **differences(y, other),
+                   "psnr": None if method in ("clean", "reseed") else quality, **own, "seed": config.seed,
+                   "hardware": hardware(), "command": command()}
+            rows.append(row)
+            print(f"  against {reference}: L1 {row['l1']:.4f} L2 {row['l2']:.4f} DSR {row['dsr']:.2f} "
+                  f"expression error {row['expression_error']}", flush=True)
+    return rows
+
+
+def differences(y: Tensor, reference: Tensor) -> dict:
+    """l1, l2, dsr (share of frames with L1 > .05) and lpips (None without its backbone) of forgeries (N, 3, S, S)."""
+    row = {"dsr": metrics.dsr_frames(y, reference), "l1": metrics.l1(y, reference).mean().item(),
+           "l2": metrics.l2(y, reference).mean().item()}
+    try:
+        return row | {"lpips": metrics.lpips(y, reference).mean().item()}
+    except metrics.Unavailable:
+        return row | {"lpips": None}
+
+
+def face_finder_or_none():
+    """dlib's finder, or None where the extra `video` is not installed: then there is no expression error."""
+    try:
+        return face_finder()
+    except UserError:
+        return None
+
+
+def expression(find: Callable, y: Tensor, landmarks: Tensor) -> dict:
+    """Does the forgery follow the expression asked for?
+
+    expression_error: mean distance of the landmarks found on y to those of z, eyebrows to lips (jaw left out), after the
+    mean shift is taken off, over the distance of the outer eye corners. face_found: share of frames with exactly one face.
+    """
+    scale = max(1, round(256 / y.shape[-1]))
+    errors = []
+    for picture, points in zip(y, landmarks.numpy(), strict=True):
+        large = F.interpolate(picture[None], scale_factor=scale, mode="bicubic")[0]
+        found = find(to_uint8(large).permute(1, 2, 0).numpy())
+        if len(found) == 1:
+            seen = found[0][17:] / scale - 0.5
+            away = seen - points[17:]
+            errors.append(np.linalg.norm(away - away.mean(0), axis=1).mean() / np.linalg.norm(points[36] - points[45]))
+    return {"expression_error": float(np.mean(errors)) if errors else None, "face_found": len(errors) / len(y)}

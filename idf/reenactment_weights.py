@@ -1,0 +1,97 @@
+"""`idf film-weights`: trains the networks of scenario 2 that ship, each resumable, and writes them with their manifest."""
+
+import dataclasses
+from pathlib import Path
+
+from torch import nn
+
+from idf import reenactment
+from idf.checkpoint import load_network
+from idf.config import ROOT, UserError, VideoConfig, load_video_config, parse_settings
+from idf.faces import LABELS
+from idf.networks import BiSeNet, PoisonGenerator, frozen
+from idf.parsing import open_parsed, parsing_quality, train_parser
+from idf.reenactment import make_reenactor, train_reenactor
+from idf.reenactment_results import RESEED, poisoner_for
+from idf.video import open_video
+from idf.weights import export
+
+NAMES = ("parser", "parser_photos", "poisoner", "reenactor", "reenactor_infected")
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
+    parser.add_argument("--masks", default="", metavar="FOLDER", help="CelebAMask-HQ pairs, for parser_photos")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0; M' is trained with seed + 1000")
+    parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, help="default: all, in this order")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
+    parser.add_argument("--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-video)")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="default: data/weights/video")
+
+
+def main(args) -> int:
+    """Trains and exports; a second call continues where the first was stopped."""
+    config = load_video_config(args.preset, seed=args.seed, **parse_settings(args.set))
+    work = Path(args.work or ROOT / "runs" / "weights" / f"{config.preset}-video")
+    out = Path(args.out or config.weights)
+    for name in args.only:
+        if name == "parser_photos" and not args.masks:
+            print("parser_photos: left out, it needs --masks with a CelebAMask-HQ folder.")
+            continue
+        print(f"{name}: preset {config.preset}, checkpoints in {work / name}", flush=True)
+        train_photos(config, work, out, args.masks) if name == "parser_photos" else TRAIN[name](config, work, out)
+    return 0
+
+
+def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Module:
+    """One network of NAMES from folder (config.weights unless told), frozen."""
+    make = {"parser": lambda: BiSeNet(len(LABELS), config.width_parser),
+            "poisoner": lambda: PoisonGenerator(config.width_pg, config.levels_pg),
+            "reenactor": lambda: make_reenactor(config.target, config)}[name.split("_")[0]]
+    return frozen(load_network(make(), (folder or config.weights) / f"{name}.safetensors"))
+
+
+def shorten(config: VideoConfig) -> VideoConfig:
+    """The few iterations that a notebook trains where no weights ship for its settings."""
+    n = config.live_iterations
+    return dataclasses.replace(config, iterations=n, poison_iterations=n, parser_iterations=n)
+
+
+def _parser(config: VideoConfig, work: Path, out: Path) -> None:
+    run = train_parser(config, open_parsed(config, "train"), work / "parser")
+    quality = parsing_quality(frozen(run.parser), open_parsed(config, "test"), config)
+    export(config, out, "parser", run.parser, run.iteration, run.seconds, {"data": "procedural", "quality": quality})
+
+
+def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None:
+    """The parser of drawn faces, trained on with photos."""
+    start = load(config, "parser", out).requires_grad_(True)
+    run = train_parser(config, open_parsed(config, "train", masks), work / "parser_photos", start)
+    quality = parsing_quality(frozen(run.parser), open_parsed(config, "test", masks), config)
+    terms = "trained on CelebAMask-HQ: for non-commercial research only"
+    export(config, out, "parser_photos", run.parser, run.iteration, run.seconds,
+           {"data": "celebamask", "quality": quality, "terms": terms})
+
+
+def _poisoner(config: VideoConfig, work: Path, out: Path) -> None:
+    frames = open_video(config)
+    if not (out / "parser.safetensors").is_file():
+        raise UserError(f"PG needs the face parser {out / 'parser.safetensors'}: train `--only parser` first.")
+    run = poisoner_for("ours", config, frames.part("train"), frames.part("validation"), work, out)
+    export(config, out, "poisoner", run.best, run.iteration, run.seconds)
+
+
+def _reenactor(config: VideoConfig, work: Path, out: Path) -> None:
+    run = train_reenactor(config, open_video(config).part("train"), config.seed, folder=work / "reenactor")
+    export(config, out, "reenactor", run.network, run.iteration, run.seconds)
+
+
+def _infected(config: VideoConfig, work: Path, out: Path) -> None:
+    protect = reenactment.by_poisoner(load(config, "poisoner", out), config.eps)
+    poisoned = reenactment.publish(open_video(config).part("train"), protect)
+    seed = config.seed + RESEED
+    run = train_reenactor(config, poisoned, seed, folder=work / "reenactor_infected")
+    export(dataclasses.replace(config, seed=seed), out, "reenactor_infected", run.network, run.iteration, run.seconds)
+
+
+TRAIN = {"parser": _parser, "poisoner": _poisoner, "reenactor": _reenactor, "reenactor_infected": _infected}
