@@ -2,6 +2,7 @@
 PRESET ?= demo
 SEED ?= 0
 DATA ?=
+VIDEO ?=
 
 BIN := .venv/bin/python
 IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -9,16 +10,17 @@ IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
   $$p -c '$(IN_RANGE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
+VIDEO_OPTION = $(if $(VIDEO),--video "$(VIDEO)")
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lab weights bench notebooks clean
 
 help:  ## list these commands
-	@echo "make run [DATA=folder] [PRESET=demo] [SEED=0]"
+	@echo "make run [DATA=folder] [VIDEO=file] [PRESET=demo] [SEED=0]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
 
-run: .venv/.installed-run  ## execute the notebooks, write runs/<preset>/index.html (DATA: a CelebA folder)
-	@$(BIN) -m idf run --preset "$(PRESET)" --seed "$(SEED)" $(DATA_OPTION)
+run: .venv/.installed-run $(if $(VIDEO),.venv/.installed-video)  ## execute the notebooks (DATA: a CelebA folder, VIDEO: a video of a face)
+	@$(BIN) -m idf run --preset "$(PRESET)" --seed "$(SEED)" $(DATA_OPTION) $(VIDEO_OPTION)
 
 test: .venv/.installed-test  ## run all tests, notebooks included
 	@$(BIN) -m pytest -q
@@ -52,6 +54,10 @@ clean:  ## remove the virtual environment and caches (runs/ stays)
 	@$(BIN) -m pip install -qq --disable-pip-version-check --editable .
 	@touch $@
 
+.venv/.installed-video: .venv/.installed-run
+	@$(BIN) -m pip install -qq --disable-pip-version-check --editable ".[video]"
+	@touch $@
+
 .venv/.installed-test: .venv/.installed-run
-	@$(BIN) -m pip install -qq --disable-pip-version-check --editable ".[test]"
+	@$(BIN) -m pip install -qq --disable-pip-version-check --editable ".[test,video]"
 	@touch $@

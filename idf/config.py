@@ -298,10 +298,20 @@ def parse_settings(texts: list[str]) -> dict:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise UserError(f"--set {text} is not of the form NAME=VALUE, like --set eps=0.03.")
-        if name in ("preset", "data_root", "seed"):
+        if name in ("preset", "data_root", "video", "seed"):
             raise UserError(f"{name} has an option of its own: use --{name.removesuffix('_root')} {value}.")
         settings[name] = parse_setting(re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", value))
     return settings
+
+
+def find_video(file: str) -> str:
+    """The absolute path of the video; empty for the procedural film."""
+    if not file:
+        return ""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"There is no video {file}: give an MP4, MOV or WebM file of one person speaking.")
+    return str(path.resolve())
 
 
 def find_data(folder: str) -> str:

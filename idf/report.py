@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,9 +27,21 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from idf.config import ROOT, UserError, find_data, load_config, parse_settings
+from idf.config import (
+    ROOT,
+    Config,
+    UserError,
+    VideoConfig,
+    find_data,
+    find_video,
+    load_config,
+    load_video_config,
+    parse_settings,
+)
 
 NOTEBOOKS = ROOT / "notebooks"
+# the parameter that names a notebook's data tells its scenario, and so the settings that it knows
+SETTINGS = {name: {field.name for field in fields(cls)} for name, cls in (("data_root", Config), ("video", VideoConfig))}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -59,32 +71,43 @@ class Row:
 def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
+    parser.add_argument("--video", default="", metavar="FILE", help="a video of one face (default: a drawn one)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and count them")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="default: runs/<preset>, or runs/<preset>-celeba")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="default: runs/<preset>, or with -celeba, -video")
     parser.add_argument("--update", action="store_true", help="write the outputs back into notebooks/ (defaults only)")
 
 
 def main(args) -> int:
     """`idf run`. Returns 0, or 1 if a notebook fails, or 2 if it fails by a mistake of the user."""
     settings = parse_settings(args.set)
-    data_root = find_data(args.data)
-    config = load_config(args.preset, data_root=data_root, seed=args.seed, **settings)
-    standard = {"preset": args.preset, "data_root": data_root, "seed": args.seed}
-    rows = plan(find_notebooks(), standard, settings, args.skip_bad)
+    sources = {"data_root": find_data(args.data), "video": find_video(args.video)}
+    config = check_settings(args.preset, args.seed, sources, settings)
+    rows = plan(find_notebooks(), {"preset": args.preset, "seed": args.seed}, settings, args.skip_bad, sources)
     if args.update:
-        if (data_root, args.seed, settings, args.skip_bad) != ("", 0, {}, False):
-            raise UserError("--update keeps the notebooks' defaults: use it without --data, --seed, --set, --skip-bad.")
+        if (sources, args.seed, settings, args.skip_bad) != ({"data_root": "", "video": ""}, 0, {}, False):
+            raise UserError("--update keeps the notebooks' defaults: use it without --data, --video, --seed, --set, "
+                            "--skip-bad.")
         rows = [Row(row.notebook) for row in rows]
-    out = Path(args.out or ROOT / "runs" / (args.preset + ("-celeba" if data_root else ""))).expanduser().resolve()
-    facts = {"preset": args.preset, "data": f"CelebA, {args.data}" if data_root else "procedural faces",
+    name = args.preset + "-celeba" * bool(args.data) + "-video" * bool(args.video)
+    out = Path(args.out or ROOT / "runs" / name).expanduser().resolve()
+    data = [f"CelebA, {args.data}"] * bool(args.data) + [f"the video {args.video}"] * bool(args.video)
+    facts = {"preset": args.preset, "data": " and ".join(data) or "procedural faces",
              "size": f"{config.size} px", "seed": args.seed, **settings}
     status = run(rows, out, facts)
     if args.update and status == 0:
         for row in rows:
             shutil.copyfile(out / row.notebook.name, row.notebook)
     return status
+
+
+def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> Config:
+    """Raises UserError for a setting that neither scenario knows, or a wrong value; scenario 1's config."""
+    of_video = {name: value for name, value in settings.items() if name in SETTINGS["video"]}
+    load_video_config(preset, video=sources["video"], seed=seed, **of_video)
+    rest = {name: value for name, value in settings.items() if name in SETTINGS["data_root"] or name not in of_video}
+    return load_config(preset, data_root=sources["data_root"], seed=seed, **rest)
 
 
 def find_notebooks(folder: Path | None = None) -> list[Path]:
@@ -95,21 +118,30 @@ def find_notebooks(folder: Path | None = None) -> list[Path]:
     return notebooks
 
 
-def plan(notebooks: list[Path], standard: dict, settings: dict, skip_bad: bool = False) -> list[Row]:
+def plan(notebooks: list[Path], standard: dict, settings: dict, skip_bad: bool = False,
+         sources: dict | None = None) -> list[Row]:
     """The parameters of each notebook.
 
-    All of `standard` go to every notebook. A setting goes to the parameter of its name, else into the dict `overrides`;
-    UserError if no notebook has a place for it, or one lacks a standard parameter.
+    All of `standard` go to every notebook. Each has one of `sources` (data_root, video), which tells its scenario; where
+    one is given, the notebooks of the other are left out. A setting goes to the parameter of its name, else into the
+    dict `overrides` of the scenario that knows it; UserError if no notebook has a place for it, or one lacks a standard
+    parameter.
     """
     wanted = {**settings, **({"skip_bad": True} if skip_bad else {})}
+    sources = sources or {"data_root": "", "video": ""}
     rows, placed = [], set()
     for notebook in notebooks:
         known = papermill.inspect_notebook(str(notebook))
         missing = [name for name in standard if name not in known]
-        if missing:
-            raise UserError(f"{notebook.name} has no parameter {missing[0]!r}: set it in the cell tagged `parameters`.")
-        parameters = {**standard, **{name: value for name, value in wanted.items() if name in known}}
-        rest = {name: value for name, value in settings.items() if name not in known}
+        source = next((name for name in sources if name in known), None)
+        if missing or not source:
+            name = repr(missing[0]) if missing else " or ".join(map(repr, sources))
+            raise UserError(f"{notebook.name} has no parameter {name}: set it in the cell tagged `parameters`.")
+        if any(sources.values()) and not sources[source]:
+            continue
+        parameters = {**standard, source: sources[source],
+                      **{name: value for name, value in wanted.items() if name in known}}
+        rest = {name: value for name, value in settings.items() if name not in known and name in SETTINGS[source]}
         if rest and "overrides" in known:
             parameters["overrides"] = rest
             placed |= set(rest)

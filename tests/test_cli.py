@@ -120,6 +120,7 @@ def test_failing_notebook_is_named_in_one_line_and_on_the_page(notebooks, tmp_pa
     (["--preset", "huge"], "preset 'huge'"), (["--set", "epz=1"], "setting 'epz'"), (["--set", "eps=0"], "eps=0.0"),
     (["--set", "eps=big"], "type float"), (["--set", "eps"], "NAME=VALUE"), (["--set", "seed=1"], "--seed 1"),
     (["--set", "data_root=x"], "--data x"), (["--data", "no/such/folder"], "no/such/folder"),
+    (["--video", "no/such.mp4"], "no/such.mp4"), (["--set", "video=x"], "--video x"),
     (["--seed", "x"], "--seed"), (["--colour", "red"], "--colour"), (["--update", "--seed", "1"], "--update")])
 def test_mistake_is_one_sentence_and_runs_nothing(notebooks, tmp_path, capsys, options, word):
     notebooks("print(1)")
@@ -130,7 +131,8 @@ def test_mistake_is_one_sentence_and_runs_nothing(notebooks, tmp_path, capsys, o
 
 
 @pytest.mark.parametrize("parameters, options, word", [
-    ('preset = "demo"', [], "no parameter 'data_root'"),
+    ('preset = "demo"', [], "no parameter 'seed'"),
+    ('preset = "demo"\nseed = 0', [], "no parameter 'data_root' or 'video'"),
     ('preset = "demo"\ndata_root = ""\nseed = 0', ["--set", "eps=.03"], "parameter 'eps'"),
     ('preset = "demo"\ndata_root = ""\nseed = 0', ["--skip-bad"], "parameter 'skip_bad'")])
 def test_parameter_unknown_to_the_notebooks_is_refused(notebooks, tmp_path, capsys, parameters, options, word):
@@ -141,9 +143,23 @@ def test_parameter_unknown_to_the_notebooks_is_refused(notebooks, tmp_path, caps
 
 def test_setting_goes_to_the_parameter_of_its_name(notebooks):
     folder = notebooks("print(1)", parameters=PARAMETERS + "\neps = 0.05")
-    standard = {"preset": "smoke", "data_root": "", "seed": 0}
+    standard = {"preset": "smoke", "seed": 0}
     row, = report.plan(report.find_notebooks(folder), standard, {"eps": 0.03, "batch": 2}, skip_bad=True)
-    assert row.parameters == {**standard, "skip_bad": True, "eps": 0.03, "overrides": {"batch": 2}}
+    assert row.parameters == {**standard, "data_root": "", "skip_bad": True, "eps": 0.03, "overrides": {"batch": 2}}
+
+
+def test_each_scenario_gets_its_own_data_and_settings(notebooks):
+    folder = notebooks("print(1)", "print(2)")
+    text = (folder / "01_step.ipynb").read_text()
+    (folder / "01_step.ipynb").write_text(text.replace("data_root = ", "video = "))
+    found, standard = report.find_notebooks(folder), {"preset": "smoke", "seed": 0}
+    settings = {"eps": 0.03, "lr_inner": 0.1, "lambda_rec": 5.0}
+    a, b = report.plan(found, standard, settings)
+    assert a.parameters == {**standard, "data_root": "", "overrides": {"eps": 0.03, "lambda_rec": 5.0}}
+    assert b.parameters == {**standard, "video": "", "overrides": {"eps": 0.03, "lr_inner": 0.1}}
+    only = report.plan(found, standard, {}, sources={"data_root": "", "video": "me.mp4"})
+    assert [row.notebook.stem for row in only] == ["01_step"] and only[0].parameters["video"] == "me.mp4"
+    assert len(report.plan(found, standard, {}, sources={"data_root": "x", "video": "me.mp4"})) == 2
 
 
 def test_interrupted_run_says_so_and_leaves_no_kernel(notebooks, tmp_path):
