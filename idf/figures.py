@@ -313,3 +313,9 @@ def table(rows: Sequence[dict], columns: dict[str, Callable]) -> HTML:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(of(row)))}</td>" for of in columns.values()) + "</tr>" for row in rows)
     return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def coloured(classes: Tensor, count: int = 19) -> Tensor:
+    """Classes (N, S, S) as pictures (N, 3, S, S) in [-1, 1], a colour each, for `grid`."""
+    colours = torch.tensor(plt.get_cmap("tab20", count)(range(count))[:, :3], dtype=torch.float32)
+    return 2 * colours[classes.long()].permute(0, 3, 1, 2) - 1

@@ -269,6 +269,32 @@ def test_augment_passes_gradients_to_every_pixel_it_shows():
     assert (x.grad[:, :, 8:-8, 8:-8] > 0).all()
 
 
+def test_hard_faces_are_near_and_classed_worse(batch):
+    x, c = batch
+    training = make_training(dataclasses.replace(CONFIG, robust=0.1))
+    hard = editing.harden(training, x, c, torch.Generator().manual_seed(0))
+    reach = (hard - x).abs().amax((1, 2, 3))
+    share = torch.rand(len(x), 1, 1, 1, generator=torch.Generator().manual_seed(0)).flatten()
+    assert_close(reach, 0.1 * share, rtol=1e-3, atol=1e-5)
+    loss = lambda faces: losses.classification(training.d_a(faces)[1], c)
+    assert loss(hard) > loss(x) and not hard.requires_grad
+    assert all(p.grad is None and p.requires_grad for p in training.d_a.parameters())
+
+
+def test_a_robust_head_learns_from_hard_faces_too(batch):
+    x, c = batch
+    for robust in (0.0, 0.5):
+        training = make_training(dataclasses.replace(CONFIG, robust=robust))
+        before = losses.classification(training.d_a(x)[1], c).item()
+        hard = editing.harden(training, x, c, torch.Generator().manual_seed(1)) if robust else x
+        both = torch.cat([x, hard]) if robust else x
+        expected = losses.classification(training.d_a(both)[1], torch.cat([c, c]) if robust else c).item()
+        alpha = torch.full((4, 1, 1, 1), 0.5)
+        measured = editing.update_d_a(training, x, c, c.flip(0), alpha, torch.Generator().manual_seed(1))["d_a_cls"].item()
+        assert measured == pytest.approx(expected, rel=1e-4)
+        assert (measured > before * (1 + 1e-6)) == bool(robust)
+
+
 @pytest.mark.parametrize("chosen, seen", [(True, 1), (False, 0)])
 def test_augment_is_a_setting_that_both_players_follow(batch, monkeypatch, chosen, seen):
     calls = []
