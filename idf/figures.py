@@ -319,3 +319,29 @@ def coloured(classes: Tensor, count: int = 19) -> Tensor:
     """Classes (N, S, S) as pictures (N, 3, S, S) in [-1, 1], a colour each, for `grid`."""
     colours = torch.tensor(plt.get_cmap("tab20", count)(range(count))[:, :3], dtype=torch.float32)
     return 2 * colours[classes.long()].permute(0, 3, 1, 2) - 1
+
+
+FILM_METHODS = {"clean": "clean", "reseed": "clean, another seed", "random-noise": "random noise",
+                "brightened": "brightened", "ours-no-ats": "PG, no alternation", "ours-no-mask": "PG, no mask",
+                "ours": "PG (ours)"}
+
+
+def floors(rows: Sequence[dict], title: str = "") -> Figure:
+    """L1 of scenario 2's rows against M and against x: a bar a method, the mean over seeds, with their range."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharey=True)
+    names = [name for name in FILM_METHODS if any(row["method"] == name for row in rows)][::-1]
+    for axis, reference in zip(axes, ("M", "x"), strict=True):
+        for place, name in enumerate(names):
+            values = [r["l1"] for r in rows if (r["method"], r["reference"]) == (name, reference)]
+            if values:
+                mean = sum(values) / len(values)
+                colour = COLOURS[0] if name.startswith("ours") else GREY
+                axis.barh(place, mean, 0.7, color=colour)
+                axis.plot([min(values), max(values)], [place, place], color="black", linewidth=1.2)
+                axis.text(max(values), place, f" {mean:.4f}", va="center", fontsize=8.5)
+        axis.set(yticks=range(len(names)), title=f"L1 against {reference}", yticklabels=[FILM_METHODS[n] for n in names])
+        axis.margins(x=0.2)
+        axis.grid(axis="y", visible=False)
+    axes[0].axvline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure

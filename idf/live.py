@@ -22,16 +22,22 @@ def ready(config: Config | VideoConfig, *names: str) -> Path:
     if not missing:
         print(f"Weights: the shipped ones, data/weights/{config.weights.name}.")
         return config.weights
-    print(f"Weights: not shipped for preset {config.preset} with these settings on {config.dataset} faces: "
-          f"{', '.join(missing)}; trained here for {config.live_iterations} iterations, so what they show is rough.")
     short = scenario.shorten(config)
-    key = hashlib.sha256(repr(short).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
+    rough = f" for {short.iterations} iterations, so what they show is rough" * (short != config)
+    print(f"Weights: not shipped for preset {config.preset} with these settings on {config.dataset} faces: "
+          f"{', '.join(missing)}; trained here{rough}.")
+    folder = kept_in(short)
     if len(missing) < len(names):
         shutil.copytree(config.weights, folder, dirs_exist_ok=True)
     for name in missing:
         scenario.TRAIN[name](short, folder / "work" / name, folder)
     return folder
+
+
+def kept_in(config: Config | VideoConfig) -> Path:
+    """Where a notebook keeps what it trains itself, beside the cache: another folder for other settings."""
+    key = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    return Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
 
 
 def _ships(scenario, config: Config | VideoConfig, name: str) -> bool:

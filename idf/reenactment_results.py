@@ -17,6 +17,7 @@ from idf import baselines, metrics
 from idf.checkpoint import load_network, save_json
 from idf.config import RESULTS, ROOT, UserError, VideoConfig, load_video_config, parse_settings
 from idf.data import to_uint8
+from idf.faces import LABELS
 from idf.networks import BiSeNet, frozen
 from idf.parsing import PublicParser, attention_mask
 from idf.reenactment import (
@@ -73,8 +74,12 @@ def load_parser(config: VideoConfig, folder: Path | None = None) -> nn.Module:
     """The face parser for drawn faces or for photos in folder (config.weights unless told), or config.parser's. Frozen."""
     if config.parser:
         return PublicParser(config.parser)
-    name = "parser_photos" if config.video else "parser"
-    return frozen(load_network(BiSeNet(19, config.width_parser), (folder or config.weights) / f"{name}.safetensors"))
+    path = (folder or config.weights) / f"{parser_name(config)}.safetensors"
+    return frozen(load_network(BiSeNet(len(LABELS), config.width_parser), path))
+
+
+def parser_name(config: VideoConfig) -> str:
+    return "parser_photos" if config.video else "parser"
 
 
 def masks_of(config: VideoConfig, frames: Frames, folder: Path | None = None) -> Tensor:
@@ -98,8 +103,9 @@ def poisoner_for(method: str, config: VideoConfig, train: Frames, validation: Fr
     return train_poisoner(own, train, validation, masks, surrogate, work / f"{method}-eps{own.eps:g}-{own.seed}")
 
 
-def protection(method: str, config: VideoConfig, train: Frames, validation: Frames, work: Path) -> Callable:
-    """x -> x' by the method's name."""
+def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poisoner: nn.Module | None = None,
+               ) -> Callable[[Tensor], Tensor]:
+    """x -> x' by the method's name. poisoner: a trained PG for "ours"; the others, and else this one, are trained here."""
     if method in ("clean", "reseed"):
         return lambda x: x
     if method == "random-noise":
@@ -107,28 +113,33 @@ def protection(method: str, config: VideoConfig, train: Frames, validation: Fram
         return lambda x: baselines.random_noise(x, config.eps, generator)
     if method == "brightened":
         return lambda x: baselines.brightened(x, config.eps)
-    return by_poisoner(frozen(poisoner_for(method, config, train, validation, work).best), config.eps)
+    if method != "ours" or poisoner is None:
+        poisoner = poisoner_for(method, config, frames.part("train"), frames.part("validation"), work).best
+    return by_poisoner(frozen(poisoner), config.eps)
+
+
+def train_forger(method: str, config: VideoConfig, frames: Frames, target: str, work: Path,
+                 poisoner: nn.Module | None = None, quiet: bool = False) -> tuple[nn.Module, Frames]:
+    """A forger from scratch on the film as published with this method, and that film; kept in work."""
+    published = publish(frames.part("train"), protection(method, config, frames, work, poisoner))
+    seed = config.seed + RESEED * (method != "clean")
+    name = f"{target}-{method}-{seed}" + ("" if method in ("clean", "reseed") else f"-eps{config.eps:g}")
+    return train_reenactor(config, published, seed, target, work / name, quiet=quiet).network, published
 
 
 def experiment(config: VideoConfig, frames: Frames, target: str, methods: list[str], work: Path) -> list[dict]:
     """The rows of one target and seed: each forger against M and against the truth x, on the test part."""
-    train, validation, test = (frames.part(name) for name in ("train", "validation", "test"))
+    train, test = frames.part("train"), frames.part("test")
     z, x = draw_landmarks(test.landmarks, test.size), test.x()
     find = face_finder_or_none()
     m, rows = None, []
     for method in ["clean", *(name for name in methods if name != "clean")]:
-        protect = protection(method, config, train, validation, work)
-        poisoned = publish(train, protect)
-        seed = config.seed + RESEED * (method != "clean")
-        name = f"{target}-{method}-{seed}" + ("" if method in ("clean", "reseed") else f"-eps{config.eps:g}")
         print(f"{config.dataset}, {target}, seed {config.seed}, {method}", flush=True)
-        network = train_reenactor(config, poisoned, seed, target, work / name).network
+        network, published = train_forger(method, config, frames, target, work)
         y = forge_frames(network, z.to(next(network.parameters()).device), config).cpu()
         m = y if method == "clean" else m
-        own = {"expression_error": None, "face_found": None}
-        if find:
-            own = expression(find, y, test.landmarks)
-        quality = metrics.psnr(train.x(slice(0, 200)), poisoned.x(slice(0, 200))).mean().item()
+        own = expression(find, y, test.landmarks) if find else {"expression_error": None, "face_found": None}
+        quality = metrics.psnr(train.x(slice(0, 200)), published.x(slice(0, 200))).mean().item()
         for reference, other in (("M", m), ("x", x)):
             if method == "clean" and reference == "M":
                 continue

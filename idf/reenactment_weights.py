@@ -5,24 +5,22 @@ from pathlib import Path
 
 from torch import nn
 
-from idf import reenactment
 from idf.checkpoint import load_network
 from idf.config import ROOT, UserError, VideoConfig, load_video_config, parse_settings
 from idf.faces import LABELS
 from idf.networks import BiSeNet, PoisonGenerator, frozen
 from idf.parsing import open_parsed, parsing_quality, train_parser
-from idf.reenactment import make_reenactor, train_reenactor
-from idf.reenactment_results import RESEED, poisoner_for
+from idf.reenactment_results import parser_name, poisoner_for
 from idf.video import open_video
 from idf.weights import export
 
-NAMES = ("parser", "parser_photos", "poisoner", "reenactor", "reenactor_infected")
+NAMES = ("parser", "parser_photos", "poisoner")
 
 
 def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--masks", default="", metavar="FOLDER", help="CelebAMask-HQ pairs, for parser_photos")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0; M' is trained with seed + 1000")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, help="default: all, in this order")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
     parser.add_argument("--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-video)")
@@ -44,23 +42,30 @@ def main(args) -> int:
 
 
 def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Module:
-    """One network of NAMES from folder (config.weights unless told), frozen."""
-    make = {"parser": lambda: BiSeNet(len(LABELS), config.width_parser),
-            "poisoner": lambda: PoisonGenerator(config.width_pg, config.levels_pg),
-            "reenactor": lambda: make_reenactor(config.target, config)}[name.split("_")[0]]
-    return frozen(load_network(make(), (folder or config.weights) / f"{name}.safetensors"))
+    """One network of NAMES from folder (config.weights unless told), frozen.
+
+    Raises UserError for a file that is missing or does not fit; and for PG of another film than the one it was made for.
+    """
+    folder = folder or config.weights
+    if name == "poisoner" and config.video and folder == config.weights:
+        raise UserError("The shipped PG belongs to the drawn film: train one on this video.")
+    network = (PoisonGenerator(config.width_pg, config.levels_pg) if name == "poisoner"
+               else BiSeNet(len(LABELS), config.width_parser))
+    return frozen(load_network(network, folder / f"{name}.safetensors"))
 
 
 def shorten(config: VideoConfig) -> VideoConfig:
-    """The few iterations that a notebook trains where no weights ship for its settings."""
+    """The few iterations that a notebook trains where no weights ship for its settings; a user's video gets all."""
+    if config.video and config.preset != "smoke":
+        return config
     n = config.live_iterations
     return dataclasses.replace(config, iterations=n, poison_iterations=n, parser_iterations=n)
 
 
-def _parser(config: VideoConfig, work: Path, out: Path) -> None:
+def _parser(config: VideoConfig, work: Path, out: Path, name: str = "parser") -> None:
     run = train_parser(config, open_parsed(config, "train"), work / "parser")
     quality = parsing_quality(frozen(run.parser), open_parsed(config, "test"), config)
-    export(config, out, "parser", run.parser, run.iteration, run.seconds, {"data": "procedural", "quality": quality})
+    export(config, out, name, run.parser, run.iteration, run.seconds, {"data": "procedural", "quality": quality})
 
 
 def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None:
@@ -75,23 +80,14 @@ def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None
 
 def _poisoner(config: VideoConfig, work: Path, out: Path) -> None:
     frames = open_video(config)
-    if not (out / "parser.safetensors").is_file():
-        raise UserError(f"PG needs the face parser {out / 'parser.safetensors'}: train `--only parser` first.")
-    run = poisoner_for("ours", config, frames.part("train"), frames.part("validation"), work, out)
+    parser = out if (out / f"{parser_name(config)}.safetensors").is_file() else config.weights
+    run = poisoner_for("ours", config, frames.part("train"), frames.part("validation"), work, parser)
     export(config, out, "poisoner", run.best, run.iteration, run.seconds)
 
 
-def _reenactor(config: VideoConfig, work: Path, out: Path) -> None:
-    run = train_reenactor(config, open_video(config).part("train"), config.seed, folder=work / "reenactor")
-    export(config, out, "reenactor", run.network, run.iteration, run.seconds)
-
-
-def _infected(config: VideoConfig, work: Path, out: Path) -> None:
-    protect = reenactment.by_poisoner(load(config, "poisoner", out), config.eps)
-    poisoned = reenactment.publish(open_video(config).part("train"), protect)
-    seed = config.seed + RESEED
-    run = train_reenactor(config, poisoned, seed, folder=work / "reenactor_infected")
-    export(dataclasses.replace(config, seed=seed), out, "reenactor_infected", run.network, run.iteration, run.seconds)
-
-
-TRAIN = {"parser": _parser, "poisoner": _poisoner, "reenactor": _reenactor, "reenactor_infected": _infected}
+TRAIN = {
+    "parser": _parser,
+    # without CelebAMask-HQ pairs at hand, drawn faces must do
+    "parser_photos": lambda config, work, out: _parser(config, work, out, "parser_photos"),
+    "poisoner": _poisoner,
+}

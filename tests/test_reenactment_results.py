@@ -1,0 +1,132 @@
+"""`idf reenact` and `idf film-weights` at smoke: rows, what the floor is, the judge of expression, shipped weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from idf import cli, live, reenactment_results, reenactment_weights
+from idf.config import UserError, load_video_config
+from idf.faces import render_faces
+from idf.reenactment_results import FILE, METHODS, RESEED, differences, expression, train_forger
+from idf.video import open_video
+from idf.weights import check_manifest
+
+KEYS = {"dataset", "size", "method", "reference", "target", "eps", "dsr", "l1", "l2", "psnr", "lpips", "expression_error",
+        "face_found", "seed", "hardware", "command"}
+CONFIG = load_video_config("smoke")
+
+
+@pytest.fixture(scope="module")
+def parser(tmp_path_factory):
+    """A folder with a face parser for the smoke preset."""
+    folder = tmp_path_factory.mktemp("weights")
+    reenactment_weights.TRAIN["parser"](CONFIG, folder / "work", folder)
+    return folder
+
+
+@pytest.fixture
+def shipped(parser, monkeypatch, tmp_path):
+    """data/weights with this parser alone."""
+    monkeypatch.setattr("idf.config.WEIGHTS", tmp_path / "weights")
+    monkeypatch.setenv("IDF_CACHE", str(tmp_path / "cache"))
+    CONFIG.weights.parent.mkdir(parents=True)
+    CONFIG.weights.symlink_to(parser)
+    return parser
+
+
+def test_every_method_has_its_rows(shipped, tmp_path, capsys):
+    out = tmp_path / "rows.json"
+    words = ["reenact", "--preset", "smoke", "--seeds", "0", "--work", str(tmp_path / "work"), "--out", str(out)]
+    assert cli.main([*words, "--methods", "reseed", "ours"]) == 0
+    first = json.loads(out.read_text())
+    assert cli.main(words) == 0
+    rows = json.loads(out.read_text())
+    assert [r["method"] for r in rows if r["reference"] == "x"] == list(METHODS)
+    assert {r["method"] for r in rows if r["reference"] == "M"} == set(METHODS) - {"clean"}
+    assert len(rows) == len({reenactment_results.key(r) for r in rows}), "measured again, a row replaces the old one"
+    for row in rows:
+        assert row.keys() == KEYS and row["dataset"] == "procedural-video" and row["size"] == 32
+        assert 0 <= row["dsr"] <= 1 and row["l1"] > 0 and 0 <= row["face_found"] <= 1
+        assert (row["psnr"] is None) == (row["method"] in ("clean", "reseed"))
+    again = {reenactment_results.key(r): r["l1"] for r in rows}
+    assert all(again[reenactment_results.key(r)] == r["l1"] for r in first), "finished trainings are read, not repeated"
+    assert "clean" in capsys.readouterr().out
+
+
+def test_only_the_frames_differ_between_reseed_and_a_control(shipped, tmp_path):
+    """On frames that nothing was done to, a control's forger is the reseeded one, weight by weight."""
+    film = open_video(CONFIG)
+    reseed, _ = train_forger("reseed", CONFIG, film, "Res6", tmp_path, quiet=True)
+    same = torch.nn.Module()
+    same.forward = lambda x: torch.zeros_like(x)
+    same.weight = torch.nn.Parameter(torch.zeros(1))
+    ours, published = train_forger("ours", CONFIG, film, "Res6", tmp_path, same, quiet=True)
+    assert np.array_equal(published.images, film.part("train").images)
+    assert all(torch.equal(a, b) for a, b in zip(reseed.parameters(), ours.parameters(), strict=True))
+    clean, _ = train_forger("clean", CONFIG, film, "Res6", tmp_path, quiet=True)
+    assert not torch.equal(next(clean.parameters()), next(reseed.parameters())) and RESEED
+
+
+def test_differences_by_hand():
+    y, reference = torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 8)
+    y[0], y[1] = 0.06, -0.04
+    row = differences(y, reference)
+    assert row["l1"] == pytest.approx(0.025) and row["l2"] == pytest.approx((0.0036 + 0.0016) / 4)
+    assert row["dsr"] == 0.25
+
+
+def test_expression_error_by_hand():
+    batch = render_faces(range(2), 64)
+    y = batch.images / 127.5 - 1
+    moved = batch.landmarks.clone()
+    moved[:, 48:] += torch.tensor([0.0, 3.0])  # the mouth was wished for 3 pixels lower
+    answers = iter(batch.landmarks)
+    found = expression(lambda picture: [(next(answers).numpy() + 0.5) * 4], y, moved)
+    away = torch.zeros(51, 2)
+    away[31:, 1] = -3
+    error = (away - away.mean(0)).norm(dim=1).mean() / (moved[:, 36] - moved[:, 45]).norm(dim=1)
+    assert found == {"expression_error": pytest.approx(error.mean().item(), rel=1e-4), "face_found": 1.0}
+    assert expression(lambda picture: [], y, moved) == {"expression_error": None, "face_found": 0.0}
+
+
+def test_a_shift_of_the_whole_face_is_no_other_expression():
+    batch = render_faces(range(2), 64)
+    answers = iter(batch.landmarks + 2)
+    found = expression(lambda picture: [(next(answers).numpy() + 0.5) * 4], batch.images / 127.5 - 1, batch.landmarks)
+    assert found["expression_error"] == pytest.approx(0, abs=1e-4)
+
+
+def test_film_weights_ship_with_their_manifest(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["idf", "film-weights", "--preset", "smoke", "--out", str(tmp_path)])
+    words = ["film-weights", "--preset", "smoke", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    assert cli.main(words) == 0
+    assert "parser_photos: left out" in capsys.readouterr().out
+    check_manifest(tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(manifest) == {"parser", "poisoner"} and manifest["parser"]["terms"] == "MIT"
+    assert {"miou", "face_iou"} <= manifest["parser"]["quality"].keys() and "domains" not in manifest["poisoner"]
+    for name in manifest:
+        assert not reenactment_weights.load(CONFIG, name, tmp_path / "out").training
+
+
+def test_a_users_video_gets_a_poisoner_of_its_own():
+    config = load_video_config("demo", video="me.mp4")
+    with pytest.raises(UserError, match="belongs to the drawn film"):
+        reenactment_weights.load(config, "poisoner")
+    assert reenactment_weights.shorten(config) == config
+    assert reenactment_weights.shorten(load_video_config("demo")).iterations == config.live_iterations
+
+
+def test_live_weights_serve_films_too(shipped, capsys):
+    folder = live.ready(CONFIG, "parser", "poisoner")
+    assert "poisoner; trained here for 4 iterations" in capsys.readouterr().out
+    reenactment_weights.load(CONFIG, "poisoner", folder)
+
+
+def test_stored_rows_have_their_keys():
+    rows = json.loads(FILE.read_text()) if FILE.is_file() else []
+    for row in rows:
+        assert KEYS <= row.keys() and row["command"].startswith("idf reenact") and "/" not in row["command"]
+        assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in METHODS
