@@ -182,11 +182,12 @@ class VideoConfig:
     # BiSeNet
     parser: str = ""  # a public checkpoint (79999_iter.pth) instead of our own weights
     width_parser: int = 16
-    size_parser: int = 256  # faces are scaled to this before parsing
+    size_parser: int = 512  # faces are scaled to this before parsing: its features stop at an eighth
     parser_iterations: int = 3000
 
     # machine
     bf16: bool = False
+    bf16_parser: bool = True
     checkpoint_every: int = 250
     live_iterations: int = 150
 
@@ -203,7 +204,7 @@ class VideoConfig:
 VIDEO_PRESETS: dict[str, dict] = {
     "smoke": dict(size=32, frames=120, width=4, width_d=4, layers_d=1, batch=4, iterations=8, width_pg=4, levels_pg=3,
                   width_d_b=4, poison_iterations=6, batch_pg=2, validate_every=3, width_parser=4, size_parser=64,
-                  parser_iterations=6, checkpoint_every=4, live_iterations=4),
+                  parser_iterations=6, checkpoint_every=4, live_iterations=4, bf16_parser=False),
     "demo": dict(),
     "gpu": dict(size=256, width=64, width_d=64, layers_d=3, batch=4, iterations=20000, width_pg=32, levels_pg=5,
                 width_d_b=32, poison_iterations=6000, batch_pg=4, width_parser=64, parser_iterations=20000, bf16=True,
@@ -238,8 +239,8 @@ def load_video_config(preset: str = "demo", **overrides) -> VideoConfig:
         raise UserError("frames=0 means all of a video, but the procedural film has no end: give a number, like 1600.")
     if config.landmarks and not config.video:
         raise UserError("landmarks belong to a video: set `video` too, or leave `landmarks` empty.")
-    if config.size_parser % 32:
-        raise UserError(f"size_parser={config.size_parser} must be a multiple of 32: 256 is usual.")
+    if config.size_parser % 64:
+        raise UserError(f"size_parser={config.size_parser} must be a multiple of 64: 512 is usual.")
     return config
 
 

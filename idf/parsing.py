@@ -1,6 +1,7 @@
 """Face parsing: which of the 19 CelebAMask-HQ classes is each pixel, and the attention mask m(x) of scenario 2."""
 
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -51,10 +52,11 @@ def open_parsed(config: VideoConfig, part: str, folder: str = "", limit: int | N
     """The part train or test of the procedural faces, or of a CelebAMask-HQ folder: images/*.jpg, masks/*.png.
 
     In a folder every tenth pair is for the test. Masks are palette pictures of the classes 0 to 18 (LABELS).
+    Pictures have half of config.size_parser: the network sees them enlarged, and answers at their size.
     Raises UserError for a folder without pairs, or a mask with other classes.
     """
     cache = Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
-    size = config.size_parser
+    size = config.size_parser // 2
     if folder:
         names, items = _pairs(Path(folder), size)
         names = [name for i, name in enumerate(names) if (i % 10 == 9) == (part == "test")]
@@ -127,18 +129,19 @@ def train_parser(config: VideoConfig, faces: ParsedFaces, folder: Path | None = 
                  quiet: bool = False, until: int | None = None) -> Parsing:
     """BiSeNet by cross entropy on its three heads (Yu et al. 2018), from scratch or from `start`. Resumes from folder."""
     torch.manual_seed(config.seed)
-    run = Parsing(config=config, accelerator=make_accelerator(config.bf16),
-                  parser=start or BiSeNet(len(LABELS), config.width_parser))
+    parser = (start or BiSeNet(len(LABELS), config.width_parser)).to(memory_format=torch.channels_last)
+    run = Parsing(config=config, accelerator=make_accelerator(config.bf16_parser), parser=parser)
     run.prepare({"parser": 1e-3})
-    n = config.parser_iterations
+    n, size = config.parser_iterations, config.batch // 2
 
     def iterate() -> dict[str, Tensor]:
         i = run.iteration
         torch.manual_seed(config.seed * 1_000_003 + i)
         run.optimizers["parser"].param_groups[0]["lr"] = 2e-3 * min(1.0, (i + 1) / (0.05 * n), (n - i) / (0.8 * n))
-        x, classes = faces.batch(places(i, config.batch, len(faces), config.seed))
+        x, classes = faces.batch(places(i, size, len(faces), config.seed))
         x, classes = vary(x.to(run.accelerator.device), classes.to(run.accelerator.device))
         with run.accelerator.autocast():
+            x = F.interpolate(x, scale_factor=2, mode="bilinear").contiguous(memory_format=torch.channels_last)
             terms = parsing_loss(run.parser.heads(x), classes)
             step(run, "parser", sum(terms))
         return {"parsing": terms[0].detach()}
@@ -147,16 +150,19 @@ def train_parser(config: VideoConfig, faces: ParsedFaces, folder: Path | None = 
 
 
 def parsing_loss(heads: tuple[Tensor, ...], classes: Tensor) -> list[Tensor]:
-    """Cross entropy of each head with classes (B, S, S): the first at S/2, the helping ones at their own coarse size.
+    """Cross entropy of each head with classes (B, S, S): the first at S, the helping ones at their own coarse size.
 
-    At S, scaling the logits up and back would cost more than the network.
+    As in BiSeNet, only the hard pixels count (those given less than .7, at least a sixteenth): borders and thin parts
+    are few, and the mean over all pixels would forget them.
     """
-    sizes = [classes.shape[-1] // 2, *(logits.shape[-1] for logits in heads[1:])]
     terms = []
-    for logits, size in zip(heads, sizes, strict=True):
+    for logits, size in zip(heads, (classes.shape[-1], *(logits.shape[-1] for logits in heads[1:])), strict=True):
         logits = F.interpolate(logits.float(), (size, size), mode="bilinear", align_corners=True)
         step = classes.shape[-1] // size
-        terms.append(F.cross_entropy(logits, classes[:, step // 2 :: step, step // 2 :: step]))
+        loss = F.cross_entropy(logits, classes[:, step // 2 :: step, step // 2 :: step], reduction="none").flatten()
+        hard = loss[loss.detach() > -math.log(0.7)]
+        least = len(loss) // 16
+        terms.append((hard if len(hard) > least else loss.topk(least).values).mean())
     return terms
 
 
@@ -179,7 +185,7 @@ def attention_mask(parser: nn.Module, x: Tensor, config: VideoConfig) -> Tensor:
 
 
 def parsing_quality(parser: nn.Module, faces: ParsedFaces, config: VideoConfig) -> dict[str, float]:
-    """IoU per class, `miou` over skin and features (FACE), `face_iou` of their union, at size_parser."""
+    """IoU per class, `miou` over skin and features (FACE), `face_iou` of their union."""
     both, either, region = (torch.zeros(len(LABELS), dtype=torch.float64) for _ in range(3))
     region = region[:2]
     for i in range(0, len(faces), 16):

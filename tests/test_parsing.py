@@ -94,7 +94,7 @@ def test_iou_on_exact_labels_is_one_and_falls_with_errors():
     perfect = parsing_quality(Oracle(classes), faces, CONFIG)
     assert perfect["miou"] == 1 and perfect["face_iou"] == 1
     wrong = classes.clone()
-    wrong[:, :, :32] = 0  # half of every face missed
+    wrong[:, :, :16] = 0  # half of every face missed
     half = parsing_quality(Oracle(wrong), faces, CONFIG)
     a, b = (torch.isin(t, torch.tensor(FACE)) for t in (wrong, classes))
     assert half["face_iou"] == pytest.approx(((a & b).sum() / (a | b).sum()).item()) and 0.3 < half["face_iou"] < 0.7
@@ -126,7 +126,7 @@ def test_vary_moves_picture_and_classes_alike():
 def test_training_learns_and_resumes(tmp_path):
     config = dataclasses.replace(CONFIG, width_parser=8, parser_iterations=90)
     faces = open_parsed(config, "train", limit=16)
-    assert len(faces) == 16 and faces.stack.shape == (16, 4, 64, 64)
+    assert len(faces) == 16 and faces.stack.shape == (16, 4, 32, 32)
     whole = train_parser(config, faces, tmp_path / "whole", quiet=True)
     first, last = (whole.history[i]["parsing"] for i in (0, -1))
     assert last < 0.6 * first
@@ -136,7 +136,7 @@ def test_training_learns_and_resumes(tmp_path):
 
 
 def test_a_folder_of_pairs(tmp_path, monkeypatch):
-    batch = render_faces(range(20), 64)
+    batch = render_faces(range(20), 32)
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     for i in range(20):
@@ -147,7 +147,7 @@ def test_a_folder_of_pairs(tmp_path, monkeypatch):
     (tmp_path / "images/9999.jpg").write_bytes(b"a picture without mask")
     train, test = (open_parsed(CONFIG, part, str(tmp_path)) for part in ("train", "test"))
     assert (len(train), len(test)) == (18, 2) and np.array_equal(test.stack[0, 3], batch.labels[9].numpy())
-    mask = Image.fromarray(np.full((64, 64), 77, np.uint8))
+    mask = Image.fromarray(np.full((32, 32), 77, np.uint8))
     mask.save(tmp_path / "masks/0000.png")
     monkeypatch.setenv("IDF_CACHE", str(tmp_path / "another"))
     with pytest.raises(UserError, match="0000.png is not a palette picture of the classes 0 to 18"):
@@ -160,10 +160,10 @@ def test_a_folder_of_pairs(tmp_path, monkeypatch):
 def test_real_masks_have_our_classes_in_our_order():
     faces = open_parsed(CONFIG, "test", os.environ["IDF_CELEBAMASK"])
     classes = torch.from_numpy(faces.stack[:, 3].copy())
-    rows = torch.arange(64.0)[:, None].expand(64, 64)
+    rows = torch.arange(32.0)[:, None].expand(32, 32)
     height = lambda name: rows.expand_as(classes)[classes == LABELS.index(name)].mean()
     order = [height(name) for name in ("hair", "left brow", "left eye", "nose", "upper lip", "lower lip")]
     assert order == sorted(order)
     columns = rows.T.expand_as(classes)
     place = lambda name: columns[classes == LABELS.index(name)].mean()
-    assert place("right eye") < 32 < place("left eye"), "the person's left is on the picture's right"
+    assert place("right eye") < 16 < place("left eye"), "the person's left is on the picture's right"

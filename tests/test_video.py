@@ -271,7 +271,7 @@ def test_a_real_video():
 @pytest.mark.parametrize("settings, words", [
     ({"frames": 20}, "frames=20 must be at least 50"), ({"frames": 0}, "the procedural film has no end"),
     ({"landmarks": "x.npz"}, "landmarks belong to a video"), ({"eps": 0.0}, "eps=0.0 is outside"),
-    ({"size_parser": 100}, "size_parser=100 must be a multiple of 32"), ({"lr_inner": 0.0}, "lr_inner=0.0 must be above 0"),
+    ({"size_parser": 100}, "size_parser=100 must be a multiple of 64"), ({"lr_inner": 0.0}, "lr_inner=0.0 must be above 0"),
     ({"widht": 3}, "Unknown setting 'widht'"), ({"masked": 1}, "masked=1 must be of type bool")])
 def test_settings_are_checked(settings, words):
     with pytest.raises(UserError, match=words):
