@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.func import functional_call
 
-from idf import baselines, losses
+from idf import baselines, losses, reenactment
 from idf.checkpoint import save_json
-from idf.config import HAIR, RESULTS, Config, UserError, find_data, load_config
+from idf.config import HAIR, RESULTS, Config, UserError, find_data, load_config, load_video_config
 from idf.data import CROP, Faces, open_faces, to_model, to_uint8
 from idf.editing import (
     Training,
@@ -26,6 +27,7 @@ from idf.editing import (
     update_surrogate,
 )
 from idf.networks import PoisonGenerator, Res, frozen
+from idf.talking import talking_face
 from idf.weights import command, hardware
 
 
@@ -41,7 +43,9 @@ def main(args) -> int:
         raise UserError(f"--rounds {args.rounds} must be at least 1.")
     rows = [alternating_step(args.rounds), protect(args.rounds), loader(find_data(args.data), args.rounds)]
     save_json(RESULTS / "speed.json", rows)
-    print(json.dumps(rows, indent=1))
+    memory = [second_order_memory(target) for target in ("UNet256", "Res6")]
+    save_json(RESULTS / "memory.json", memory)
+    print(json.dumps(rows + memory, indent=1))
     return 0
 
 
@@ -180,6 +184,43 @@ def loader(data_root: str, rounds: int) -> dict:
             return len(files)
 
         return compare("loader", ours, reference, rounds)
+
+
+def second_order_memory(target: str) -> dict:
+    """MiB that autograd keeps for PG's step of scenario 2: through TM (Eq. 11), against through M' alone."""
+    config = load_video_config("demo", target=target)
+    run = reenactment.make_poisoning(config)
+    frames = talking_face(config.person, range(2 * config.batch_pg), config.size)
+    x, x_other = to_model(frames.images).chunk(2)
+    z, z_other = reenactment.draw_landmarks(frames.landmarks, config.size).chunk(2)
+
+    def first_order() -> Tensor:
+        x_infected = losses.infect(x, run.poisoner(x), config.eps)
+        return reenactment.training_loss(run.infected(z), x_infected, config)
+
+    def second_order() -> Tensor:
+        x_infected = losses.infect(x, run.poisoner(x), config.eps)
+        temporary = reenactment.temporary_model(run.infected, z, x_infected, config)
+        return losses.reenactment_influence(x_other, functional_call(run.infected, temporary, (z_other,)), x_other)
+
+    ours, reference = kept_by_autograd(second_order), kept_by_autograd(first_order)
+    return {"what": f"second-order-step, {target}", "ratio": round(ours / reference, 2), "ours_mib": round(ours, 1),
+            "reference_mib": round(reference, 1), "hardware": hardware(), "command": command()}
+
+
+def kept_by_autograd(function: Callable[[], Tensor]) -> float:
+    """MiB of all tensors that the graph of function() holds for backward; the same on every machine."""
+    sizes, held = {}, []
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        held.append(tensor)  # a freed storage's address could come again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = function()
+    del result
+    return sum(sizes.values()) / 2**20
 
 
 def _write_jpegs(folder: Path) -> list[Path]:

@@ -105,3 +105,15 @@ def test_the_measured_speed_keeps_its_promise():
     assert rows["alternating-step"]["ratio"] >= 3
     assert rows["protect"]["ratio"] >= 80
     assert rows["loader"]["ratio"] >= 10
+
+
+def test_what_autograd_keeps_is_counted_once():
+    x = torch.ones(2**18, requires_grad=True)  # 1 MiB
+    assert bench.kept_by_autograd(lambda: x * x) == 1
+    assert bench.kept_by_autograd(lambda: (x * 2).sin().sum()) == pytest.approx(1, abs=0.01)
+    assert bench.kept_by_autograd(lambda: x.sin().cos()) == 2
+
+
+def test_the_step_through_tm_keeps_at_most_three_times_as_much():
+    row = bench.second_order_memory("UNet256")
+    assert 1 < row["ratio"] <= 3 and row["ours_mib"] > row["reference_mib"] > 10
