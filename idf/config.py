@@ -64,14 +64,14 @@ class Config:
     # stage A
     batch: int = 4
     iterations: int = 8000
-    target_iterations: int = 8000  # of the target, which has stage A alone
+    target_iterations: int = 10000  # of the target, which has stage A alone
     n_critic: int = 1
     lr: float = 1e-3
     lr_d: float = 1e-3
     augment: bool = False  # D_A sees shifted faces of changed light: a few thousand photos are soon known by heart
-    robust: float = 0.0  # D_A also classes faces moved by up to this against its class head (not in StarGAN)
+    robust: float = 0.1  # D_A also classes faces moved by up to this against its class head (not in StarGAN)
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
-    lambda_cls: float = 1.0
+    lambda_cls: float = 2.0
     lambda_rec: float = 30.0
     lambda_idt: float = 0.0  # |x - SM(x, c)| for the face's own label, against forgeries in negative (not in StarGAN)
     lambda_gp: float = 10.0
@@ -113,16 +113,17 @@ class Config:
 
 PRESETS: dict[str, dict] = {
     "smoke": dict(size=32, faces=160, width=4, width_d=4, width_pg=4, levels_pg=3, width_d_b=4, batch=4, batch_pg=2,
-                  iterations=12, target_iterations=12, poison_every=2, validate_every=4, width_judge=4,
-                  judge_iterations=20, checkpoint_every=4, live_iterations=6, bf16=False),
+                  iterations=12, target_iterations=12, lambda_cls=1.0, robust=0.0, poison_every=2, validate_every=4,
+                  width_judge=4, judge_iterations=20, checkpoint_every=4, live_iterations=6, bf16=False),
     "demo": dict(),
     "gpu": dict(size=128, faces=0, width=64, width_d=64, width_pg=32, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
                 iterations=60000, target_iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0,
-                lambda_dom=1.0, poison_every=1, lr_pg=1e-4, width_judge=32, judge_iterations=6000, live_iterations=1000),
+                lambda_cls=1.0, robust=0.0, lambda_dom=1.0, poison_every=1, lr_pg=1e-4, width_judge=32,
+                judge_iterations=6000, live_iterations=1000),
     "paper": dict(size=128, faces=0, width=64, width_d=64, width_pg=64, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
                   iterations=200000, target_iterations=200000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5,
-                  lambda_rec=10.0, lambda_dom=1.0, poison_every=1, lr_pg=1e-4, width_judge=32, judge_iterations=6000,
-                  bf16=False, live_iterations=1000),
+                  lambda_rec=10.0, lambda_cls=1.0, robust=0.0, lambda_dom=1.0, poison_every=1, lr_pg=1e-4,
+                  width_judge=32, judge_iterations=6000, bf16=False, live_iterations=1000),
 }
 
 # Photos differ more than drawn faces do. D_A must not learn a few thousand of them by heart, and its class head must look
