@@ -74,6 +74,7 @@ class Config:
     lambda_cls: float = 2.0
     lambda_rec: float = 30.0
     lambda_idt: float = 0.0  # |x - SM(x, c)| for the face's own label, against forgeries in negative (not in StarGAN)
+    idt_share: float = 1.0  # share of the iterations, from the start, in which lambda_idt acts
     lambda_gp: float = 10.0
     balance: bool = False  # draw images so that both values of every domain come equally often
 
@@ -130,7 +131,7 @@ PRESETS: dict[str, dict] = {
 # at what a person sees; without the identity term an editor may settle on forgeries in negative, which lead back to x
 # just as well.
 PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True, robust=0.15,
-                       lambda_idt=2.0, lambda_cls=4.0)}
+                       lambda_idt=2.0, idt_share=0.5625, lambda_cls=4.0)}
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor,
             "sm_rec": (x - training.surrogate(y, c)).abs().float().mean(),
         }
         loss = terms["sm_adv"] + config.lambda_cls * terms["sm_cls"] + config.lambda_rec * terms["sm_rec"]
-        if config.lambda_idt:
+        if config.lambda_idt and training.iteration < config.idt_share * config.iterations:
             terms["sm_idt"] = (x - training.surrogate(x, c)).abs().float().mean()
             loss = loss + config.lambda_idt * terms["sm_idt"]
         step(training, "surrogate", loss)

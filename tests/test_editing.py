@@ -313,6 +313,9 @@ def test_the_identity_term_asks_for_no_change_under_the_own_label(batch):
     expected = (x - training.surrogate(x, c)).abs().mean().item()
     assert editing.update_surrogate(training, x, c, c.flip(0))["sm_idt"].item() == pytest.approx(expected, rel=1e-4)
     assert "sm_idt" not in editing.update_surrogate(make_training(CONFIG), x, c, c.flip(0))
+    late = make_training(dataclasses.replace(CONFIG, lambda_idt=5.0, idt_share=0.5))
+    late.iteration = CONFIG.iterations // 2
+    assert "sm_idt" not in editing.update_surrogate(late, x, c, c.flip(0)), "its share of the training is over"
 
 
 def test_randomness_depends_on_seed_iteration_and_process_alone():
