@@ -15,7 +15,7 @@ from idf import losses
 from idf.config import UserError, VideoConfig
 from idf.data import places, to_uint8
 from idf.networks import CNet, PatchDiscriminator, PatchGAN, PoisonGenerator, Res, UNet256, normal_weights
-from idf.training import Run, advance, keep_best, make_accelerator, randomness, step, weights_fixed
+from idf.training import Run, advance, average, keep_best, make_accelerator, randomness, step, weights_fixed
 from idf.video import Frames
 
 # the 68 iBUG points as polylines; the second number tells whether the line is closed (Face2Face demo)
@@ -231,6 +231,7 @@ def update_poison(run: Poisoning, z: Tensor, x: Tensor, z_other: Tensor, x_other
     with torch.no_grad():
         for name, parameter in run.infected.named_parameters():
             parameter.copy_(temporary[name])
+    average(run.accelerator, list(run.infected.parameters()))  # each process took its step on frames of its own
     return {"pg_" + name: value.detach() for name, value in terms.items()}
 
 

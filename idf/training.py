@@ -98,12 +98,17 @@ def step(run: Run, name: str, loss: Tensor) -> None:
     network, optimizer, accelerator = run.networks()[name], run.optimizers[name], run.accelerator
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
-    if accelerator.num_processes > 1:
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+    average(accelerator, [p.grad for p in network.parameters() if p.grad is not None])
     optimizer.step()
+
+
+@torch.no_grad()
+def average(accelerator: Accelerator, tensors: list[Tensor]) -> None:
+    """Each tensor becomes its mean over the processes, in place."""
+    if accelerator.num_processes > 1:
+        mean = accelerator.reduce(torch.cat([t.flatten() for t in tensors]), "mean")
+        for tensor, part in zip(tensors, mean.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
 
 def randomness(seed: int, iteration: int, rank: int) -> torch.Generator:

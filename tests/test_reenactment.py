@@ -2,15 +2,19 @@
 
 import copy
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
 from idf import losses, reenactment
-from idf.config import UserError, load_video_config
+from idf.config import ROOT, UserError, load_video_config
 from idf.networks import PatchGAN, PoisonGenerator, UNet256
 from idf.reenactment import (
     LINES,
@@ -252,7 +256,7 @@ def test_a_broken_training_ends_as_an_unbroken_one(frames, tmp_path):
     assert not torch.equal(weights(whole.network), weights(other.network))
 
 
-@pytest.mark.parametrize("changes", [{}, {"restart_every": 3, "delay": 2, "inner_steps": 2}, {"follow": 0, "masked": False}])
+@pytest.mark.parametrize("changes", [{}, {"restart_every": 3, "delay": 2, "inner_steps": 2}, {"follow": 0, "masked": False}, {"bf16": True}])
 def test_poisoning_resumes_bit_for_bit(frames, tmp_path, changes):
     config = dataclasses.replace(CONFIG, **changes)
     train, validation = frames.part("train"), frames.part("validation")
@@ -273,3 +277,31 @@ def test_without_alternation_the_surrogate_stays(frames):
     run = train_poisoner(CONFIG, train, validation, surrogate=surrogate, quiet=True)
     assert torch.equal(weights(run.surrogate), before)
     assert "surrogate_l1" not in set().union(*run.history)
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+from idf.config import load_video_config
+from idf.reenactment import train_poisoner
+from idf.video import open_video
+
+config = load_video_config("smoke", poison_iterations=3, video="")
+film = open_video(config)
+run = train_poisoner(config, film.part("train"), film.part("validation"), folder=Path(sys.argv[1]) / "run", quiet=True)
+weights = {f"{n}.{k}": p.detach().clone() for n, net in run.networks().items() for k, p in net.named_parameters()}
+save_file(weights, f"{sys.argv[1]}/rank{run.accelerator.process_index}.safetensors")
+"""
+
+
+def test_two_processes_poison_together(tmp_path):
+    (tmp_path / "script.py").write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+               str(tmp_path / "script.py"), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
+    assert_close(first, second, rtol=0, atol=0)
+    assert (tmp_path / "run" / "checkpoint.json").is_file()
