@@ -259,13 +259,12 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     config, device = training.config, training.accelerator.device
     x_val, c_val = (t.to(device) for t in validation.batch(0, min(16, len(validation)), 0, flip=False))
     previous = tuple(copy.deepcopy(n).requires_grad_(False) for n in (training.surrogate, training.d_a))
-    stop = min(until or config.iterations, config.iterations)
 
     def iterate() -> dict[str, Tensor]:
         training.set_learning_rates(rates(config), config.iterations)
         terms = run_iteration(training, faces, stages, previous, target)
         done = training.iteration + 1
-        if "B" in stages and (done % config.validate_every == 0 or done == stop):
+        if "B" in stages and (done % config.validate_every == 0 or done == config.iterations):
             keep_best(training, training.poisoner, lambda pg: forgery_distance(training, pg, x_val, c_val))
             terms["best_distance"] = torch.tensor(training.best_distance)
         return terms

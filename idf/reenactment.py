@@ -298,13 +298,12 @@ def train_poisoner(config: VideoConfig, frames: Frames, validation: Frames, mask
     run = make_poisoning(config, surrogate)
     device = run.accelerator.device
     z_val, x_val = draw_landmarks(validation.landmarks[:16], validation.size).to(device), validation.x(slice(16)).to(device)
-    stop = min(until or config.poison_iterations, config.poison_iterations)
 
     def iterate() -> dict[str, Tensor]:
         run.set_learning_rates(poison_rates(config), config.poison_iterations)
         terms = poison_iteration(run, frames, masks, surrogate is None)
         done = run.iteration + 1
-        if done > config.delay and (done % config.validate_every == 0 or done == stop):
+        if done > config.delay and (done % config.validate_every == 0 or done == config.poison_iterations):
             torch.manual_seed(config.seed)
             keep_best(run, run.poisoner, lambda pg: influence_of(run, pg, z_val, x_val, 1.0))
             terms["best_distance"] = torch.tensor(run.best_distance)

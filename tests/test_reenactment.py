@@ -256,7 +256,8 @@ def test_a_broken_training_ends_as_an_unbroken_one(frames, tmp_path):
     assert not torch.equal(weights(whole.network), weights(other.network))
 
 
-@pytest.mark.parametrize("changes", [{}, {"restart_every": 3, "delay": 2, "inner_steps": 2}, {"follow": 0, "masked": False}, {"bf16": True}])
+@pytest.mark.parametrize("changes", [
+    {}, {"restart_every": 3, "delay": 2, "inner_steps": 2}, {"follow": 0, "masked": False}, {"bf16": True}])
 def test_poisoning_resumes_bit_for_bit(frames, tmp_path, changes):
     config = dataclasses.replace(CONFIG, **changes)
     train, validation = frames.part("train"), frames.part("validation")
