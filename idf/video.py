@@ -119,7 +119,7 @@ def read_frames(path: str | Path, most: int = 0) -> Iterator[tuple[np.ndarray, f
             for number, frame in enumerate(container.decode(stream)):
                 if most and number == most:
                     return
-                turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+                turns = round(frame.rotation / 90) % 4
                 yield np.rot90(frame.to_ndarray(format="rgb24"), turns), float(frame.time or 0)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise UserError(f"{path} cannot be read as a video ({_reason(error)}): give an MP4, MOV or WebM file.") from error
