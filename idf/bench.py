@@ -191,8 +191,9 @@ def second_order_memory(target: str) -> dict:
     config = load_video_config("demo", target=target)
     run = reenactment.make_poisoning(config)
     frames = talking_face(config.person, range(2 * config.batch_pg), config.size)
-    x, x_other = to_model(frames.images).chunk(2)
-    z, z_other = reenactment.draw_landmarks(frames.landmarks, config.size).chunk(2)
+    device = run.accelerator.device
+    x, x_other = to_model(frames.images).to(device).chunk(2)
+    z, z_other = reenactment.draw_landmarks(frames.landmarks, config.size).to(device).chunk(2)
 
     def first_order() -> Tensor:
         x_infected = losses.infect(x, run.poisoner(x), config.eps)
@@ -209,7 +210,7 @@ def second_order_memory(target: str) -> dict:
 
 
 def kept_by_autograd(function: Callable[[], Tensor]) -> float:
-    """MiB of all tensors that the graph of function() holds for backward; the same on every machine."""
+    """MiB of all tensors that the graph of function() holds for backward: a count, not a timing."""
     sizes, held = {}, []
 
     def pack(tensor: Tensor) -> Tensor:

@@ -178,7 +178,6 @@ class VideoConfig:
     lambda_adv: float = 0.01
     masked: bool = True  # m(x) in Eq. 11; without it m = 1
     background: float = 0.01  # m(x) off the face
-    alternate: bool = True  # False: PG against the finished SM (the dagger of Table 2)
     validate_every: int = 100
 
     # BiSeNet
@@ -241,6 +240,10 @@ def load_video_config(preset: str = "demo", **overrides) -> VideoConfig:
         raise UserError("frames=0 means all of a video, but the procedural film has no end: give a number, like 1600.")
     if config.landmarks and not config.video:
         raise UserError("landmarks belong to a video: set `video` too, or leave `landmarks` empty.")
+    if config.size >> config.layers_d < 3:
+        raise UserError(f"layers_d={config.layers_d} halves {config.size} px too often: use a smaller number.")
+    if config.delay >= config.poison_iterations:
+        raise UserError(f"delay={config.delay} must be below poison_iterations={config.poison_iterations}.")
     if config.size_parser % 64:
         raise UserError(f"size_parser={config.size_parser} must be a multiple of 64: 512 is usual.")
     return config
@@ -301,8 +304,9 @@ def parse_settings(texts: list[str]) -> dict:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise UserError(f"--set {text} is not of the form NAME=VALUE, like --set eps=0.03.")
-        if name in ("preset", "data_root", "video", "seed"):
-            raise UserError(f"{name} has an option of its own: use --{name.removesuffix('_root')} {value}.")
+        if name in ("preset", "data_root", "video", "landmarks", "seed"):
+            raise UserError(f"{name} is no --set of this command: where it applies, use --{name.removesuffix('_root')} "
+                            f"{value}.")
         settings[name] = parse_setting(re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", value))
     return settings
 

@@ -60,12 +60,15 @@ def open_parsed(config: VideoConfig, part: str, folder: str = "", limit: int | N
     if folder:
         names, items = _pairs(Path(folder), size)
         names = [name for i, name in enumerate(names) if (i % 10 == 9) == (part == "test")]
-        state: list = [str(Path(folder).resolve()), names]
+        state: list = [[(file.name, file.stat().st_size, file.stat().st_mtime_ns)
+                        for file in sorted(Path(folder).glob("*/*")) if file.stem in set(names)], names]
     else:
         count = min(FACES[part], config.frames if config.preset == "smoke" else FACES[part])
         names, items = [str(10**9 * (part == "test") + i) for i in range(count)], _drawn(size)
         state = [Path(faces.__file__).read_bytes(), names]
     names = names[:limit]
+    if not names:
+        raise UserError(f"The part {part!r} of {folder} is empty: at least ten pairs are needed.")
     key = hashlib.sha256(repr((state, size, limit)).encode()).hexdigest()[:16]
     made = tqdm(items(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
     stack, _ = open_cache(cache / f"parsed-{size}-{key}", size, made, channels=4)
@@ -91,8 +94,11 @@ def _pairs(root: Path, size: int) -> tuple[list[str], Callable]:
 
     def items(names):
         for name in names:
-            with Image.open(masks / f"{name}.png") as mask:
-                classes = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+            try:
+                with Image.open(masks / f"{name}.png") as mask:
+                    classes = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+            except (OSError, SyntaxError) as error:
+                raise UserError(f"{masks / name}.png cannot be read as a picture ({error}): replace the file.") from error
             if classes.ndim != 2 or classes.max() >= len(LABELS):
                 raise UserError(f"{masks / name}.png is not a palette picture of the classes 0 to 18: convert it.")
             picture = Image.fromarray(read_image(images / f"{name}.jpg").permute(1, 2, 0).numpy())
@@ -132,7 +138,7 @@ def train_parser(config: VideoConfig, faces: ParsedFaces, folder: Path | None = 
     parser = (start or BiSeNet(len(LABELS), config.width_parser)).to(memory_format=torch.channels_last)
     run = Parsing(config=config, accelerator=make_accelerator(config.bf16_parser), parser=parser)
     run.prepare({"parser": 1e-3})
-    n, size = config.parser_iterations, config.batch // 2
+    n, size = config.parser_iterations, max(4, config.batch // 2)  # BatchNorm needs several
 
     def iterate() -> dict[str, Tensor]:
         i = run.iteration

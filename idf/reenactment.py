@@ -31,6 +31,10 @@ TARGETS = {
 }
 
 
+FORGER_SETTINGS = ("preset", "video", "landmarks", "person", "size", "frames", "target", "width", "width_d", "layers_d",
+                   "batch", "iterations", "lr", "decay", "lambda_l1", "bf16", "checkpoint_every")
+
+
 def make_reenactor(name: str, config: VideoConfig) -> nn.Module:
     """A translator y = M(z): UNet256, UNet128, CNet, Res6 or Res9, with pix2pix's initial weights."""
     if name not in TARGETS:
@@ -95,29 +99,31 @@ def update_reenactor(run: Run, z: Tensor, x: Tensor, name: str = "network", d: s
 def train_reenactor(config: VideoConfig, frames: Frames, seed: int, target: str = "", folder: Path | None = None,
                     watch: Callable | None = None, quiet: bool = False, until: int | None = None) -> Reenactor:
     """M from scratch on these frames, clean or infected: pix2pix for config.iterations. Resumes from folder."""
+    # a forger knows nothing of the poison: only its own settings make it another training
+    config = VideoConfig(**{name: getattr(config, name) for name in FORGER_SETTINGS})
     run = make_training(config, seed, target)
     rates = {"network": config.lr, "d": config.lr}
 
     def iterate() -> dict[str, Tensor]:
         run.set_learning_rates(rates, config.iterations)
-        z, x = draw_batch(run, frames, config.batch, seed)
+        z, x, _ = draw_batch(run, frames, config.batch, seed)
         return update_reenactor(run, z, x)
 
     return advance(run, config.iterations, iterate, folder, until, watch, quiet)
 
 
-def draw_batch(run: Run, frames: Frames, size: int, seed: int, more: int = 0) -> tuple[Tensor, ...]:
-    """This iteration's landmark maps z and pictures x, and the frames' places where more is asked.
+def draw_batch(run: Run, frames: Frames, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """This iteration's landmark maps z and pictures x, and their places among the frames.
 
-    Dropout draws from the same seed, so that a resumed run is bit-identical. more shifts to another batch.
+    Dropout draws from the same seed, so that a resumed run is bit-identical.
     """
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     torch.manual_seed(int(torch.randint(2**31, (), generator=randomness(seed, run.iteration, rank))))
     mine = slice(rank * size, (rank + 1) * size)
-    index = places(run.iteration, size * world, len(frames), seed + more)[mine]
+    index = places(run.iteration, size * world, len(frames), seed)[mine]
     device = run.accelerator.device
     z = draw_landmarks(frames.landmarks[index].to(device), frames.size)
-    return (z, frames.x(index).to(device), torch.from_numpy(index)) if more else (z, frames.x(index).to(device))
+    return z, frames.x(index).to(device), torch.from_numpy(index)
 
 
 @torch.no_grad()
@@ -171,13 +177,17 @@ class Poisoning(Run):
 
 
 def make_poisoning(config: VideoConfig, surrogate: nn.Module | None = None) -> Poisoning:
-    """Fresh networks from config.seed; a given, finished SM serves the variant without alternation."""
+    """Fresh networks from config.seed. A given, finished SM (no alternation) is where M' starts from, too.
+
+    For in Eq. 11 SM is but a yardstick, without influence on PG: what grows along with PG, or does not, is M'.
+    """
     torch.manual_seed(config.seed)
     poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
+    own, infected = make_reenactor(config.target, config), make_reenactor(config.target, config)
     run = Poisoning(
         config=config, accelerator=make_accelerator(config.bf16), poisoner=poisoner, best=copy.deepcopy(poisoner),
-        surrogate=surrogate or make_reenactor(config.target, config), d=PatchGAN(config.width_d, config.layers_d),
-        infected=make_reenactor(config.target, config), d_infected=PatchGAN(config.width_d, config.layers_d),
+        surrogate=surrogate or own, d=PatchGAN(config.width_d, config.layers_d),
+        infected=copy.deepcopy(surrogate) if surrogate else infected, d_infected=PatchGAN(config.width_d, config.layers_d),
         d_b=PatchDiscriminator(config.size, config.width_d_b))
     run.prepare(poison_rates(config))
     return run
@@ -238,15 +248,15 @@ def update_poison(run: Poisoning, z: Tensor, x: Tensor, z_other: Tensor, x_other
 def poison_iteration(run: Poisoning, frames: Frames, masks: Tensor | None, alternate: bool) -> dict[str, Tensor]:
     """One iteration: SM on clean frames (stage A), then D_B, PG through TM, and M' on poisoned ones (stage B)."""
     config, device = run.config, run.accelerator.device
-    z, x = draw_batch(run, frames, config.batch, config.seed)
+    n = config.batch_pg
+    z, x, index = draw_batch(run, frames, config.batch + n, config.seed)
+    (z, z_other), (x, x_other) = z.split([config.batch, n]), x.split([config.batch, n])
+    mask = masks[index[-n:]].to(device) if config.masked and masks is not None else 1.0
     terms: dict[str, Tensor] = {}
     if alternate:
         terms |= update_reenactor(run, z, x, "surrogate", "d")
     if config.restart_every and run.iteration and run.iteration % config.restart_every == 0:
         restart(run)
-    z_other, x_other, other = draw_batch(run, frames, config.batch_pg, config.seed, more=1)
-    mask = masks[other].to(device) if config.masked and masks is not None else 1.0
-    n = config.batch_pg
     poisons = run.iteration >= config.delay
     if poisons:
         alpha = torch.rand(n, 1, 1, 1, device=device)
@@ -272,8 +282,12 @@ def restart(run: Poisoning) -> None:
         run.optimizers[name].state.clear()
 
 
-def influence_of(run: Poisoning, poisoner: nn.Module, z: Tensor, x: Tensor, mask: Tensor | float) -> float:
-    """-L of Eq. 11 on fixed frames if TM were made with this PG: what PG_best is chosen by."""
+def influence_of(run: Poisoning, poisoner: nn.Module, z: Tensor, x: Tensor) -> float:
+    """How badly TM, made with this PG from the first half of the frames, forges the others: what PG_best is chosen by.
+
+    The second norm of Eq. 11, without mask; the first is the same for every PG.
+    """
+    torch.manual_seed(run.config.seed)  # the same dropout for every PG that is compared
     was_training = poisoner.training
     poisoner.eval()
     half = len(x) // 2
@@ -283,7 +297,7 @@ def influence_of(run: Poisoning, poisoner: nn.Module, z: Tensor, x: Tensor, mask
         temporary = temporary_model(run.infected, z[:half], x_infected, run.config)
         with torch.no_grad():
             y = functional_call(run.infected, temporary, (z[half:],))
-            value = losses.masked_l1(y, x[half:], mask if isinstance(mask, float) else mask[half:])
+            value = losses.masked_l1(y, x[half:])
     poisoner.train(was_training)
     return value.item()
 
@@ -293,7 +307,8 @@ def train_poisoner(config: VideoConfig, frames: Frames, validation: Frames, mask
                    quiet: bool = False, until: int | None = None) -> Poisoning:
     """PG on the training frames, with their masks m(x) (N, 1, S, S).
 
-    A given surrogate is a finished SM: then there is no stage A (the dagger of Table 2). Resumes from folder.
+    A given surrogate is a finished SM: then there is no stage A, and M' starts from it (the dagger of Table 2). Resumes
+    from folder.
     """
     run = make_poisoning(config, surrogate)
     device = run.accelerator.device
@@ -304,8 +319,7 @@ def train_poisoner(config: VideoConfig, frames: Frames, validation: Frames, mask
         terms = poison_iteration(run, frames, masks, surrogate is None)
         done = run.iteration + 1
         if done > config.delay and (done % config.validate_every == 0 or done == config.poison_iterations):
-            torch.manual_seed(config.seed)
-            keep_best(run, run.poisoner, lambda pg: influence_of(run, pg, z_val, x_val, 1.0))
+            keep_best(run, run.poisoner, lambda pg: influence_of(run, pg, z_val, x_val))
             terms["best_distance"] = torch.tensor(run.best_distance)
         return terms
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from idf import baselines, metrics
 from idf.checkpoint import load_network, save_json
-from idf.config import RESULTS, ROOT, UserError, VideoConfig, load_video_config, parse_settings
+from idf.config import RESULTS, ROOT, UserError, VideoConfig, find_video, load_video_config, parse_settings
 from idf.data import to_uint8
 from idf.faces import LABELS
 from idf.networks import BiSeNet, frozen
@@ -42,6 +43,7 @@ RESEED = 1000
 def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--video", default="", metavar="FILE", help="a video (default: the procedural film)")
+    parser.add_argument("--landmarks", default="", metavar="FILE", help="its landmarks, .npz or .csv (default: dlib's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--targets", nargs="+", default=["UNet256"], choices=list(TARGETS), help="default: UNet256")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="default: all")
@@ -52,7 +54,8 @@ def add_arguments(parser) -> None:
 
 def main(args) -> int:
     """A second call continues where the first was stopped: finished trainings are not repeated."""
-    config = load_video_config(args.preset, video=args.video, **parse_settings(args.set))
+    settings = parse_settings(args.set)
+    config = load_video_config(args.preset, video=find_video(args.video), landmarks=args.landmarks, **settings)
     work = Path(args.work or ROOT / "runs" / "reenact" / f"{config.preset}-{config.dataset}")
     frames = open_video(config)
     for note in (*frames.notes, *(f"{count} frames left out: {reason}." for reason, count in frames.dropped.items())):
@@ -62,7 +65,8 @@ def main(args) -> int:
             rows = experiment(dataclasses.replace(config, seed=seed), frames, target, args.methods, work)
             out = Path(args.out)
             new = {key(row) for row in rows}
-            save_json(out, [row for row in stored(out) if key(row) not in new] + rows)
+            if PartialState().is_main_process:
+                save_json(out, [row for row in stored(out) if key(row) not in new] + rows)
     return 0
 
 
@@ -76,6 +80,11 @@ def load_parser(config: VideoConfig, folder: Path | None = None) -> nn.Module:
         return PublicParser(config.parser)
     path = (folder or config.weights) / f"{parser_name(config)}.safetensors"
     return frozen(load_network(BiSeNet(len(LABELS), config.width_parser), path))
+
+
+def needed(config: VideoConfig) -> list[str]:
+    """The weights that a notebook of scenario 2 asks `live.ready` for."""
+    return [] if config.parser else [parser_name(config)]
 
 
 def parser_name(config: VideoConfig) -> str:

@@ -1,6 +1,7 @@
 """`idf film-weights`: trains the networks of scenario 2 that ship, each resumable, and writes them with their manifest."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 from torch import nn
@@ -47,11 +48,19 @@ def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Modul
     Raises UserError for a file that is missing or does not fit; and for PG of another film than the one it was made for.
     """
     folder = folder or config.weights
-    if name == "poisoner" and config.video and folder == config.weights:
-        raise UserError("The shipped PG belongs to the drawn film: train one on this video.")
+    if name == "poisoner" and folder == config.weights and not _made_for(config, folder):
+        raise UserError("The shipped PG belongs to another film: train one on this.")
     network = (PoisonGenerator(config.width_pg, config.levels_pg) if name == "poisoner"
                else BiSeNet(len(LABELS), config.width_parser))
     return frozen(load_network(network, folder / f"{name}.safetensors"))
+
+
+def _made_for(config: VideoConfig, folder: Path) -> bool:
+    """Is the shipped PG one for this film?"""
+    index = folder / "manifest.json"
+    entry = json.loads(index.read_text()).get("poisoner", {}) if index.is_file() else {}
+    given = [entry.get("settings", {}).get(name, getattr(VideoConfig, name)) for name in ("person", "masked")]
+    return not config.video and entry.get("size") == config.size and given == [config.person, config.masked]
 
 
 def shorten(config: VideoConfig) -> VideoConfig:

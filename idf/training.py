@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import json
 import os
 import sys
 import time
@@ -105,7 +106,7 @@ def step(run: Run, name: str, loss: Tensor) -> None:
 @torch.no_grad()
 def average(accelerator: Accelerator, tensors: list[Tensor]) -> None:
     """Each tensor becomes its mean over the processes, in place."""
-    if accelerator.num_processes > 1:
+    if accelerator.num_processes > 1 and tensors:
         mean = accelerator.reduce(torch.cat([t.flatten() for t in tensors]), "mean")
         for tensor, part in zip(tensors, mean.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
@@ -126,6 +127,7 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
     config, accelerator = run.config, run.accelerator
     checkpoint = Checkpoint(folder) if folder else None
     if checkpoint and (saved := checkpoint.load()):
+        _refuse_other_settings(saved[1].get("config", {}), config, folder)
         run.resume(*saved)
     board = _tensorboard(folder) if folder and accelerator.is_main_process else None
     stop = min(until or iterations, iterations)
@@ -157,6 +159,7 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
             _stop_at_nan({"iteration": i} | {name: float(value.abs().max()) for name, value in tensors.items()}, folder)
             checkpoint.save(i, tensors, {"best_distance": run.best_distance, "history": run.history,
                                          "seconds": run.seconds, "config": dataclasses.asdict(config)})
+    synchronise(run)
     progress.close()
     if board:
         board.close()
@@ -164,8 +167,28 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
     return run
 
 
+# a training may be made longer, and saved more or less often, without being another one
+FREE = ("checkpoint_every", "live_iterations", "iterations", "target_iterations", "poison_iterations", "parser_iterations",
+        "judge_iterations")
+
+
+def _refuse_other_settings(saved: dict, config: Config | VideoConfig, folder: Path | None) -> None:
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    for name, value in saved.items():
+        if name in now and name not in FREE and now[name] != value:
+            raise UserError(f"{folder} holds a training with {name}={value}, not {now[name]}: delete that folder to start "
+                            "anew, or name another place for checkpoints.")
+
+
+def synchronise(run: Run) -> None:
+    """BatchNorm's statistics become their mean over the processes; weights are equal already."""
+    average(run.accelerator, [buffer for network in run.networks().values() for buffer in network.buffers()
+                              if buffer.is_floating_point()])
+
+
 def keep_best(run: Run, network: nn.Module, distance: Callable[[nn.Module], float]) -> None:
     """Algorithm 1, lines 19-23. What PG is measured against has moved since PG_best was kept, so both are measured now."""
+    synchronise(run)
     kept, now = distance(run.best), distance(network)
     if run.best_distance == float("-inf") or now > kept:
         run.best.load_state_dict(copy.deepcopy(network.state_dict()))

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from idf.config import ROOT, UserError, VideoConfig
 from idf.data import open_cache, to_model
 
 LEAST_FRAMES = 50
+LEAST_FACE = 16  # pixels from ear to ear
 PARTS = ("train", "validation", "test")  # in the order of time
 SHARES = {"train": 0.85, "validation": 0.05, "test": 0.1}
 CROP = 2.0  # side of the crop over the face's width (landmarks 0 to 16), so that hair and chin are in
@@ -108,7 +110,7 @@ def _procedural(config: VideoConfig) -> Iterator[tuple]:
 def read_frames(path: str | Path, most: int = 0) -> Iterator[tuple[np.ndarray, float]]:
     """Each frame as uint8 (H, W, 3), upright by the rotation flag, with its time in seconds.
 
-    Raises UserError, naming the file, where it is no video, has no picture track, or breaks off.
+    Raises UserError, naming the file, where it is no video or has no picture track.
     """
     try:
         with av.open(str(path)) as container:
@@ -116,11 +118,13 @@ def read_frames(path: str | Path, most: int = 0) -> Iterator[tuple[np.ndarray, f
                 raise UserError(f"{path} has sound but no picture track: give a video.")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            rate, stamped = float(stream.average_rate or 25), True
             for number, frame in enumerate(container.decode(stream)):
                 if most and number == most:
                     return
+                stamped = stamped and frame.time is not None  # some containers have no times: count instead
                 turns = round(frame.rotation / 90) % 4
-                yield np.rot90(frame.to_ndarray(format="rgb24"), turns), float(frame.time or 0)
+                yield np.rot90(frame.to_ndarray(format="rgb24"), turns), frame.time if stamped else number / rate
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise UserError(f"{path} cannot be read as a video ({_reason(error)}): give an MP4, MOV or WebM file.") from error
 
@@ -156,8 +160,8 @@ def _filmed(path: Path, marks: Path | None, config: VideoConfig, known: dict) ->
     for number, (frame, time) in enumerate(read_frames(path, len(points))):
         small = frame[:: max(1, frame.shape[0] // 64), :: max(1, frame.shape[1] // 64)].astype(np.float32) / 255
         if previous is not None and (small.shape != previous.shape or np.abs(small - previous).mean() > CUT):
-            raise UserError(f"{path} has a cut at {time:.1f} s: give one take of one person, for example its first part "
-                            f"by frames={number}.")
+            remedy = f", for example its first part by frames={number}" if number >= LEAST_FRAMES else ""
+            raise UserError(f"{path} has a cut at {time:.1f} s: give one take of one person{remedy}.")
         previous = small
         if number in wanted:
             crop = Image.fromarray(frame).resize((config.size, config.size), Image.Resampling.BOX, box=box)
@@ -184,7 +188,7 @@ def find_landmarks(path: Path, marks: Path | None, most: int) -> tuple[list[np.n
         raise UserError(f"{path} holds no frames: give another video.")
     if marks:
         given = read_landmarks(marks)
-        if len(given) < len(times) or (not most and len(given) != len(times)):
+        if len(given) < len(times) or (len(given) > len(times) and len(times) != most):
             raise UserError(f"{marks} has landmarks for {len(given)} frames, {path} has {len(times)}: give one row a frame.")
         points = [row if np.isfinite(row).all() else None for row in given[: len(times)]]
         missing = sum(p is None for p in points)
@@ -222,7 +226,8 @@ def face_finder():
 def read_landmarks(path: Path) -> np.ndarray:
     """float32 (N, 68, 2), x and y in pixels of the whole frame; NaN where a frame has none.
 
-    .npz: an array `landmarks`. .csv: columns x_0 ... x_67, y_0 ... y_67 (as OpenFace writes them), one row a frame.
+    .npz: an array `landmarks`. .csv: columns x_0 ... x_67, y_0 ... y_67 and perhaps success (as OpenFace writes them),
+    one row a frame.
     """
     try:
         if path.suffix == ".npz":
@@ -234,7 +239,9 @@ def read_landmarks(path: Path) -> np.ndarray:
                 columns = [header.index(f"{axis}_{i}") for i in range(68) for axis in "xy"]
                 rows = [[float(cell or "nan") for cell in line.split(",")] for line in lines if line.strip()]
             points = np.array([[row[k] for k in columns] for row in rows], np.float32).reshape(-1, 68, 2)
-    except (OSError, KeyError, ValueError, IndexError, StopIteration, UnicodeDecodeError) as error:
+            if "success" in header:  # OpenFace writes stale numbers where it lost the face
+                points[[row[header.index("success")] == 0 for row in rows]] = np.nan
+    except (OSError, EOFError, KeyError, TypeError, ValueError, IndexError, StopIteration, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as landmarks ({error}): use an .npz with `landmarks` (N, 68, 2), or a .csv "
                         "with the columns x_0 to x_67 and y_0 to y_67.") from error
     if points.ndim != 3 or points.shape[1:] != (68, 2):
@@ -247,8 +254,11 @@ def _square(points: list[np.ndarray], shape: tuple[int, ...]) -> tuple[float, fl
     height, width = shape[:2]
     stack = np.stack(points)
     low, high = stack.min(1), stack.max(1)
+    if (face := np.median(high[:, 0] - low[:, 0])) < LEAST_FACE:
+        raise UserError(f"The face is {face:.1f} pixels wide by its landmarks: they must be in pixels of the whole frame, "
+                        f"and the face at least {LEAST_FACE} pixels wide.")
     reach = (np.quantile(high, 0.99, 0) - np.quantile(low, 0.01, 0)).max()
-    side = min(max(CROP * np.median(high[:, 0] - low[:, 0]), 1.15 * reach), height, width)
+    side = min(max(CROP * face, 1.15 * reach), height, width)
     x, y = np.median((low + high) / 2, 0)
     # brows are the highest landmarks: the hair above them wants room
     left, top = x - side / 2, y - 0.55 * side

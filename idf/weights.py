@@ -25,6 +25,7 @@ NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "poisoner_queri
 TERMS = {
     "procedural": "MIT",
     "procedural-video": "MIT",
+    "real-video": "trained on a video of your own",
     "celeba": "trained on CelebA: for non-commercial research only",
 }
 
@@ -192,8 +193,13 @@ def export(
     more: dict | None = None,
 ) -> None:
     """Write a network in half precision, and its entry in manifest.json beside it."""
-    if not PartialState().is_main_process:
-        return
+    if PartialState().is_main_process:
+        _export(config, out, name, network, iterations, seconds, more or {})
+    PartialState().wait_for_everyone()  # the next training may read the file
+
+
+def _export(config: Config | VideoConfig, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
+            more: dict) -> None:
     path = out / f"{name}.safetensors"
     save_tensors(path, network.state_dict(), half=True)
     index = out / "manifest.json"
@@ -212,7 +218,7 @@ def export(
         "seconds": round(seconds),
         "terms": TERMS[config.dataset],
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        **(more or {}),
+        **more,
     }
     save_json(index, dict(sorted(manifest.items())))
 
@@ -224,7 +230,7 @@ def changed_settings(config: Config | VideoConfig) -> dict:
             if name not in told and value != getattr(type(config), name)}
 
 
-PLACES = {"--data": "CELEBA", "--video": "VIDEO", "--masks": "CELEBAMASK"}
+PLACES = {"--data": "CELEBA", "--video": "VIDEO", "--landmarks": "LANDMARKS", "--masks": "CELEBAMASK"}
 
 
 def command() -> str:
@@ -233,11 +239,11 @@ def command() -> str:
     given = iter(sys.argv[1:])
     for word in given:
         option, _, value = word.partition("=")
-        if option in ("--data", "--video", "--masks", "--work", "--out"):
+        if option in (*PLACES, "--work", "--out"):
             value = value or next(given, "")
             words += [option, PLACES[option]] if option in PLACES and value else []
         else:
-            words.append(word)
+            words.append(f"{option}=FILE" if "/" in value else word)
     return "idf " + shlex.join(words)
 
 

@@ -147,3 +147,19 @@ def test_fragility_shows_every_editor_in_each_panel():
         assert [tuple(line.get_ydata()) for line in axis.lines[:2]] == [(0.001, 0.1), (0.002, 0.2)]
         assert axis.lines[2].get_ydata()[0] == 0.05
         assert [t.get_text() for t in axis.get_xticklabels()] == ["0–0.2", "0.2–0.7"]
+
+
+def test_floors_show_the_mean_and_range_over_seeds():
+    rows = [{"method": method, "reference": reference, "l1": value} for method, reference, value in (
+        ("reseed", "M", 0.02), ("reseed", "M", 0.04), ("ours", "M", 0.05), ("clean", "x", 0.06))]
+    left, right = figures.floors(rows).axes
+    assert sorted(round(bar.get_width(), 6) for bar in left.patches) == [0.03, 0.05]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["PG (ours)", "clean, another seed", "clean"]
+    assert [round(bar.get_width(), 6) for bar in right.patches] == [0.06]
+
+
+def test_each_class_has_a_colour_of_its_own():
+    classes = torch.arange(19).view(1, 1, 19).expand(2, 19, 19)
+    seen = figures.coloured(classes)
+    assert seen.shape == (2, 3, 19, 19) and seen.abs().max() <= 1
+    assert len({tuple(colour) for colour in seen[0, :, 0].T.tolist()}) == 19

@@ -257,9 +257,11 @@ def test_a_broken_training_ends_as_an_unbroken_one(frames, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"restart_every": 3, "delay": 2, "inner_steps": 2}, {"follow": 0, "masked": False}, {"bf16": True}])
+    {}, {"restart_every": 3, "delay": 2, "inner_steps": 2}, {"follow": 0, "masked": False}, {"bf16": True},
+    {"size": 64}])  # only there has UNet256 dropout
 def test_poisoning_resumes_bit_for_bit(frames, tmp_path, changes):
     config = dataclasses.replace(CONFIG, **changes)
+    frames = open_video(config) if "size" in changes else frames
     train, validation = frames.part("train"), frames.part("validation")
     masks = torch.ones(len(train), 1, frames.size, frames.size)
     whole = train_poisoner(config, train, validation, masks, folder=tmp_path / "whole", quiet=True)
@@ -278,6 +280,57 @@ def test_without_alternation_the_surrogate_stays(frames):
     run = train_poisoner(CONFIG, train, validation, surrogate=surrogate, quiet=True)
     assert torch.equal(weights(run.surrogate), before)
     assert "surrogate_l1" not in set().union(*run.history)
+    begun = make_poisoning(CONFIG, surrogate)
+    assert torch.equal(weights(begun.infected), before), "M' starts from the finished SM: in Eq. 11 SM alone moves nothing"
+    assert begun.infected is not surrogate
+
+
+def test_the_surrogate_is_but_a_yardstick(frames):
+    """Eq. 11 as printed: SM's term is the same for every PG, so another SM gives the same PG."""
+    poisoners = []
+    for shake in (0.0, 0.1):
+        run = make_poisoning(CONFIG)
+        with torch.no_grad():
+            for parameter in run.surrogate.parameters():
+                parameter.add_(shake)
+        for _ in range(2):
+            reenactment.poison_iteration(run, frames, None, alternate=True)
+            run.iteration += 1
+        poisoners.append(weights(run.poisoner))
+    assert torch.equal(*poisoners)
+
+
+def test_pg_best_is_measured_with_equal_dropout():
+    config = dataclasses.replace(CONFIG, size=64)
+    run, film = make_poisoning(config), open_video(config)
+    assert any(isinstance(m, nn.Dropout) for m in run.infected.modules())
+    z, x = draw_landmarks(film.landmarks[:8], 64), film.x(slice(8))
+    first = reenactment.influence_of(run, run.poisoner, z, x)
+    torch.rand(5)
+    assert reenactment.influence_of(run, run.poisoner, z, x) == first
+    assert reenactment.influence_of(make_poisoning(dataclasses.replace(config, seed=1)), run.poisoner, z, x) != first
+
+
+def test_frames_that_judge_tm_are_not_those_it_learned(frames, monkeypatch):
+    seen = []
+    note = lambda run, z, x, z_other, x_other, mask: seen.append((x, x_other)) or {}
+    monkeypatch.setattr(reenactment, "update_poison", note)
+    run = make_poisoning(CONFIG)
+    for iteration in range(20):
+        run.iteration = iteration
+        reenactment.poison_iteration(run, frames, None, alternate=False)
+    assert len(seen) == 20
+    for x, x_other in seen:
+        assert not any(torch.equal(a, b) for a in x for b in x_other)
+
+
+def test_other_settings_do_not_continue_a_training(frames, tmp_path):
+    train_reenactor(CONFIG, frames, 0, folder=tmp_path, until=4, quiet=True)
+    with pytest.raises(UserError, match=r"holds a training with lambda_l1=100.0, not 1.0: delete that folder"):
+        train_reenactor(dataclasses.replace(CONFIG, lambda_l1=1.0), frames, 0, folder=tmp_path, quiet=True)
+    other_poison = dataclasses.replace(CONFIG, eps=0.05, width_pg=8, checkpoint_every=3)
+    run = train_reenactor(other_poison, frames, 0, folder=tmp_path, quiet=True)
+    assert run.iteration == CONFIG.iterations, "a forger knows nothing of the poison's settings"
 
 
 TWO_PROCESSES = """
@@ -291,7 +344,8 @@ from idf.video import open_video
 config = load_video_config("smoke", poison_iterations=3, video="")
 film = open_video(config)
 run = train_poisoner(config, film.part("train"), film.part("validation"), folder=Path(sys.argv[1]) / "run", quiet=True)
-weights = {f"{n}.{k}": p.detach().clone() for n, net in run.networks().items() for k, p in net.named_parameters()}
+networks = run.networks() | {"best": run.best}
+weights = {f"{n}.{k}": v.detach().clone() for n, net in networks.items() for k, v in net.state_dict().items()}
 save_file(weights, f"{sys.argv[1]}/rank{run.accelerator.process_index}.safetensors")
 """
 

@@ -1,6 +1,8 @@
 """`idf reenact` and `idf film-weights` at smoke: rows, what the floor is, the judge of expression, shipped weights."""
 
 import json
+import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from idf import cli, live, reenactment_results, reenactment_weights
 from idf.config import UserError, load_video_config
 from idf.faces import render_faces
 from idf.reenactment_results import FILE, METHODS, RESEED, differences, expression, train_forger
-from idf.video import open_video
+from idf.talking import talking_face
+from idf.video import open_video, write_film
 from idf.weights import check_manifest
 
 KEYS = {"dataset", "size", "method", "reference", "target", "eps", "dsr", "l1", "l2", "psnr", "lpips", "expression_error",
@@ -28,12 +31,11 @@ def parser(tmp_path_factory):
 
 @pytest.fixture
 def shipped(parser, monkeypatch, tmp_path):
-    """data/weights with this parser alone."""
+    """data/weights with a copy of this parser alone."""
     monkeypatch.setattr("idf.config.WEIGHTS", tmp_path / "weights")
     monkeypatch.setenv("IDF_CACHE", str(tmp_path / "cache"))
-    CONFIG.weights.parent.mkdir(parents=True)
-    CONFIG.weights.symlink_to(parser)
-    return parser
+    shutil.copytree(parser, CONFIG.weights, ignore=shutil.ignore_patterns("work"))
+    return CONFIG.weights
 
 
 def test_every_method_has_its_rows(shipped, tmp_path, capsys):
@@ -111,10 +113,17 @@ def test_film_weights_ship_with_their_manifest(tmp_path, capsys, monkeypatch):
         assert not reenactment_weights.load(CONFIG, name, tmp_path / "out").training
 
 
-def test_a_users_video_gets_a_poisoner_of_its_own():
-    config = load_video_config("demo", video="me.mp4")
-    with pytest.raises(UserError, match="belongs to the drawn film"):
+@pytest.mark.parametrize("changes, fits", [
+    ({}, True), ({"eps": 0.05}, True), ({"person": 5}, False), ({"masked": False}, False), ({"video": "me.mp4"}, False)])
+def test_another_film_gets_a_poisoner_of_its_own(shipped, monkeypatch, changes, fits):
+    reenactment_weights.TRAIN["poisoner"](CONFIG, shipped / "work", shipped)
+    config = load_video_config("smoke", **changes)
+    with nullcontext() if fits else pytest.raises(UserError, match="belongs to another film"):
         reenactment_weights.load(config, "poisoner")
+
+
+def test_a_users_video_is_trained_for_in_full():
+    config = load_video_config("demo", video="me.mp4")
     assert reenactment_weights.shorten(config) == config
     assert reenactment_weights.shorten(load_video_config("demo")).iterations == config.live_iterations
 
@@ -123,6 +132,18 @@ def test_live_weights_serve_films_too(shipped, capsys):
     folder = live.ready(CONFIG, "parser", "poisoner")
     assert "poisoner; trained here for 4 iterations" in capsys.readouterr().out
     reenactment_weights.load(CONFIG, "poisoner", folder)
+
+
+def test_weights_for_a_users_video(shipped, tmp_path, capsys):
+    batch = talking_face(12, range(60), 128)
+    path = write_film(tmp_path / "me.mp4", batch.images.permute(0, 2, 3, 1).numpy(), 25)
+    np.savez(tmp_path / "me.npz", landmarks=batch.landmarks.numpy() + 0.5)
+    config = load_video_config("smoke", video=str(path), landmarks=str(tmp_path / "me.npz"))
+    folder = live.ready(config, *reenactment_results.needed(config), "poisoner")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["poisoner"]["data"] == "real-video" and "of your own" in manifest["poisoner"]["terms"]
+    assert str(tmp_path) not in json.dumps(manifest)
+    assert reenactment_results.needed(load_video_config("smoke", parser="79999_iter.pth")) == []
 
 
 def test_stored_rows_have_their_keys():
