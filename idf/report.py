@@ -98,8 +98,21 @@ def main(args) -> int:
     status = run(rows, out, facts)
     if args.update and status == 0:
         for row in rows:
-            shutil.copyfile(out / row.notebook.name, row.notebook)
+            notebook = nbformat.read(out / row.notebook.name, as_version=4)
+            drop_progress(notebook)
+            nbformat.write(notebook, row.notebook)
     return status
+
+
+def drop_progress(notebook) -> None:
+    """Progress bars are for who waits, not for who reads: a committed notebook keeps none."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stdout":
+                lines = (line.rsplit("\r", 1)[-1] for line in output.text.splitlines(keepends=True))
+                output.text = "".join(line for line in lines if not re.search(r"\d%\|", line))
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stdout" or o.text.strip()]
 
 
 def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> Config:

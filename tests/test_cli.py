@@ -185,6 +185,13 @@ def test_update_writes_outputs_back_without_injected_parameters(notebooks, tmp_p
     assert "injected-parameters" not in (folder / "00_step.ipynb").read_text()
 
 
+def test_update_keeps_no_progress_bar(notebooks, tmp_path):
+    folder = notebooks("from tqdm import tqdm\nimport sys\nprint('before')\n"
+                       "for _ in tqdm(range(3), 'Preparing', file=sys.stdout, leave=False): pass\nprint('after')")
+    assert run(tmp_path, "--update") == 0
+    assert texts(folder / "00_step.ipynb").split() == ["before", "after"]
+
+
 def test_no_notebooks_is_a_mistake_with_a_remedy(notebooks, tmp_path):
     notebooks()
     with pytest.raises(UserError, match="clone of the project"):
