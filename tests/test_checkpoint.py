@@ -185,7 +185,7 @@ def test_a_training_survives_a_full_disk(faces, unbroken, tmp_path, monkeypatch)
 
 def test_a_checkpoint_of_another_architecture(faces, tmp_path):
     train(make_training(CONFIG), *faces, folder=tmp_path, until=1, quiet=True)
-    with pytest.raises(UserError, match="surrogate has another architecture.*delete the checkpoint"):
+    with pytest.raises(UserError, match=r"holds a training with width=4, not 8: delete that folder"):
         train(make_training(load_config("smoke", width=8)), *faces, folder=tmp_path, quiet=True)
     assert Checkpoint(tmp_path).load()[1]["iteration"] == 1
 

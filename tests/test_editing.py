@@ -141,7 +141,8 @@ def test_poison_loss_is_equation_12(batch):
     loss, _, terms = poison_gradients(training, x, c, previous)
     targets = losses.target_labels(c, CONFIG.domains, HAIR)
     x_infected = losses.infect(x, training.poisoner(x), 0.05)
-    now, before = (losses.influence_loss(s, [d], x, c, x_infected, targets)["total"]
+    weights = (CONFIG.lambda_bs, CONFIG.lambda_cyc, CONFIG.lambda_dom)
+    now, before = (losses.influence_loss(s, [d], x, c, x_infected, targets, weights)["total"]
                    for s, d in ((training.surrogate, training.d_a), previous))
     assert_close(loss, (now + before - 0.01 * training.d_b(x_infected).mean()).detach(), rtol=1e-5, atol=1e-5)
     assert set(terms) == {"bs", "cyc", "dom", "total", "distance", "adv"}
