@@ -164,7 +164,9 @@ def test_each_scenario_gets_its_own_data_and_settings(notebooks):
 
 def test_interrupted_run_says_so_and_leaves_no_kernel(notebooks, tmp_path):
     folder = notebooks("print(1)", "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)")
-    code = (f"import sys; from idf import cli, report; report.NOTEBOOKS = report.Path({str(folder)!r})\n"
+    # a shell's background jobs ignore SIGINT, and so would their children
+    code = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            f"import sys; from idf import cli, report; report.NOTEBOOKS = report.Path({str(folder)!r})\n"
             f"sys.exit(cli.main(['run', '--preset', 'smoke', '--out', {str(tmp_path / 'out')!r}]))")
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
