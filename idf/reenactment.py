@@ -157,9 +157,6 @@ def by_poisoner(poisoner: nn.Module, eps: float) -> Callable[[Tensor], Tensor]:
     return lambda x: losses.infect(x, poisoner(x.to(device)).cpu(), eps)
 
 
-# --- stage B: the poison ---------------------------------------------------------------------------------------------
-
-
 @dataclass(kw_only=True)
 class Poisoning(Run):
     """SM and M' with their discriminators, PG and D_B."""

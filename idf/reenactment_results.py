@@ -98,17 +98,18 @@ def masks_of(config: VideoConfig, frames: Frames, folder: Path | None = None) ->
     return torch.cat([attention_mask(parser, x, config) for x in parts])
 
 
-def poisoner_for(method: str, config: VideoConfig, train: Frames, validation: Frames, work: Path,
-                 folder: Path | None = None) -> Poisoning:
+def poisoner_for(method: str, config: VideoConfig, frames: Frames, work: Path, folder: Path | None = None) -> Poisoning:
     """The training of PG by the method's name: ours, ours-no-ats (against a finished SM) or ours-no-mask (m = 1).
 
     folder: where the face parser's weights lie.
     """
     own = dataclasses.replace(config, masked=config.masked and method != "ours-no-mask")
+    train, validation = frames.part("train"), frames.part("validation")
     masks = masks_of(own, train, folder) if own.masked else None
     surrogate = None
     if method == "ours-no-ats":
-        surrogate = train_reenactor(own, train, own.seed, folder=work / f"surrogate-{own.seed}").network
+        # a finished SM is the forger on clean frames of this seed: one training serves both
+        surrogate = train_forger("clean", own, frames, own.target, work)[0]
     return train_poisoner(own, train, validation, masks, surrogate, work / f"{method}-eps{own.eps:g}-{own.seed}")
 
 
@@ -123,7 +124,7 @@ def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poi
     if method == "brightened":
         return lambda x: baselines.brightened(x, config.eps)
     if method != "ours" or poisoner is None:
-        poisoner = poisoner_for(method, config, frames.part("train"), frames.part("validation"), work).best
+        poisoner = poisoner_for(method, config, frames, work).best
     return by_poisoner(frozen(poisoner), config.eps)
 
 

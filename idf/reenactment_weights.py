@@ -13,7 +13,7 @@ from idf.networks import BiSeNet, PoisonGenerator, frozen
 from idf.parsing import open_parsed, parsing_quality, train_parser
 from idf.reenactment_results import parser_name, poisoner_for
 from idf.video import open_video
-from idf.weights import export
+from idf.weights import add_training_arguments, export
 
 NAMES = ("parser", "parser_photos", "poisoner")
 
@@ -22,10 +22,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--masks", default="", metavar="FOLDER", help="CelebAMask-HQ pairs, for parser_photos")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, help="default: all, in this order")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
-    parser.add_argument("--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-video)")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="default: data/weights/video")
+    add_training_arguments(parser, NAMES, "video")
 
 
 def main(args) -> int:
@@ -88,9 +85,8 @@ def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None
 
 
 def _poisoner(config: VideoConfig, work: Path, out: Path) -> None:
-    frames = open_video(config)
     parser = out if (out / f"{parser_name(config)}.safetensors").is_file() else config.weights
-    run = poisoner_for("ours", config, frames.part("train"), frames.part("validation"), work, parser)
+    run = poisoner_for("ours", config, open_video(config), work, parser)
     export(config, out, "poisoner", run.best, run.iteration, run.seconds)
 
 

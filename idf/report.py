@@ -159,6 +159,9 @@ def plan(notebooks: list[Path], standard: dict, settings: dict, skip_bad: bool =
             placed |= set(rest)
         placed |= set(parameters)
         rows.append(Row(notebook, parameters))
+    if not rows:
+        given = next(name for name in sources if sources[name])
+        raise UserError(f"No notebook here takes {given}: leave the option --{given.removesuffix('_root')} out.")
     for name in wanted:
         if name not in placed:
             raise UserError(f"No notebook has a parameter {name!r} or `overrides`: add one to a cell `parameters`.")

@@ -97,12 +97,17 @@ def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0; the target is trained with seed + 100")
-    parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, help="default: all, in this order")
+    add_training_arguments(parser, NAMES, "<data>")
+
+
+def add_training_arguments(parser, names: tuple[str, ...], data: str) -> None:
+    """What `idf weights` and `idf film-weights` share; `data` stands for the data set in the help."""
+    parser.add_argument("--only", nargs="+", default=list(names), choices=names, help="default: all, in this order")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
     parser.add_argument(
-        "--work", default="", metavar="FOLDER", help="checkpoints (default: runs/weights/<preset>-<data>)"
+        "--work", default="", metavar="FOLDER", help=f"checkpoints (default: runs/weights/<preset>-{data})"
     )
-    parser.add_argument("--out", default="", metavar="FOLDER", help="default: data/weights/<data>")
+    parser.add_argument("--out", default="", metavar="FOLDER", help=f"default: data/weights/{data}")
 
 
 def main(args) -> int:

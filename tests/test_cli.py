@@ -160,6 +160,8 @@ def test_each_scenario_gets_its_own_data_and_settings(notebooks):
     only = report.plan(found, standard, {}, sources={"data_root": "", "video": "me.mp4"})
     assert [row.notebook.stem for row in only] == ["01_step"] and only[0].parameters["video"] == "me.mp4"
     assert len(report.plan(found, standard, {}, sources={"data_root": "x", "video": "me.mp4"})) == 2
+    with pytest.raises(UserError, match="No notebook here takes video: leave the option --video out"):
+        report.plan(found[:1], standard, {}, sources={"data_root": "", "video": "me.mp4"})
 
 
 def test_interrupted_run_says_so_and_leaves_no_kernel(notebooks, tmp_path):

@@ -2,19 +2,17 @@
 
 import copy
 import dataclasses
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import run_two
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from idf import editing, losses
 from idf.checkpoint import Checkpoint
-from idf.config import HAIR, ROOT, UserError, load_config
+from idf.config import HAIR, UserError, load_config
 from idf.data import open_faces
 from idf.editing import make_training, train
 from idf.training import keep_best, randomness, weights_fixed
@@ -426,12 +424,7 @@ means = {round(v, 6) for p in training.d_b.parameters() for v in p.grad.flatten(
 
 
 def test_two_processes(faces, tmp_path):
-    (tmp_path / "script.py").write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-               str(tmp_path / "script.py"), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two(TWO_PROCESSES, tmp_path)
     # each rank's gradient is (rank + 1) everywhere, so their mean is 1.5; rank 0 alone saves
     assert (tmp_path / "rank0.txt").read_text() == "2 [4] {1.5}"
     assert (tmp_path / "rank1.txt").read_text() == "2 [] {1.5}"

@@ -2,19 +2,17 @@
 
 import copy
 import dataclasses
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from processes import run_two
 from safetensors.torch import load_file
 from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
 from idf import losses, reenactment
-from idf.config import ROOT, UserError, load_video_config
+from idf.config import UserError, load_video_config
 from idf.networks import PatchGAN, PoisonGenerator, UNet256
 from idf.reenactment import (
     LINES,
@@ -351,12 +349,7 @@ save_file(weights, f"{sys.argv[1]}/rank{run.accelerator.process_index}.safetenso
 
 
 def test_two_processes_poison_together(tmp_path):
-    (tmp_path / "script.py").write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-               str(tmp_path / "script.py"), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two(TWO_PROCESSES, tmp_path)
     first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in (0, 1))
     assert_close(first, second, rtol=0, atol=0)
     assert (tmp_path / "run" / "checkpoint.json").is_file()

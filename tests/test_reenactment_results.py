@@ -11,7 +11,7 @@ import torch
 from idf import cli, live, reenactment_results, reenactment_weights
 from idf.config import UserError, load_video_config
 from idf.faces import render_faces
-from idf.reenactment_results import FILE, METHODS, RESEED, differences, expression, train_forger
+from idf.reenactment_results import FILE, METHODS, differences, expression, train_forger
 from idf.talking import talking_face
 from idf.video import open_video, write_film
 from idf.weights import check_manifest
@@ -68,7 +68,7 @@ def test_only_the_frames_differ_between_reseed_and_a_control(shipped, tmp_path):
     assert np.array_equal(published.images, film.part("train").images)
     assert all(torch.equal(a, b) for a, b in zip(reseed.parameters(), ours.parameters(), strict=True))
     clean, _ = train_forger("clean", CONFIG, film, "Res6", tmp_path, quiet=True)
-    assert not torch.equal(next(clean.parameters()), next(reseed.parameters())) and RESEED
+    assert not torch.equal(next(clean.parameters()), next(reseed.parameters()))
 
 
 def test_differences_by_hand():
@@ -146,8 +146,10 @@ def test_weights_for_a_users_video(shipped, tmp_path, capsys):
     assert reenactment_results.needed(load_video_config("smoke", parser="79999_iter.pth")) == []
 
 
+@pytest.mark.skipif(not FILE.is_file(), reason="`idf reenact` has not been run for data/results yet")
 def test_stored_rows_have_their_keys():
-    rows = json.loads(FILE.read_text()) if FILE.is_file() else []
+    rows = json.loads(FILE.read_text())
+    assert rows
     for row in rows:
         assert KEYS <= row.keys() and row["command"].startswith("idf reenact") and "/" not in row["command"]
         assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in METHODS
