@@ -24,7 +24,7 @@ def ready(config: Config | VideoConfig, *names: str) -> Path:
         return config.weights
     short = scenario.shorten(config)
     rough = f" for {short.iterations} iterations, so what they show is rough" * (short != config)
-    print(f"Weights: not shipped for preset {config.preset} with these settings on {config.dataset} faces: "
+    print(f"Weights: not shipped for preset {config.preset} with these settings ({config.dataset}): "
           f"{', '.join(missing)}; trained here{rough}.")
     folder = kept_in(short)
     if len(missing) < len(names):

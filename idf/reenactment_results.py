@@ -5,6 +5,7 @@ on the same clean frames is the floor, and what another row has beyond it comes 
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from idf import baselines, metrics
+from idf import baselines, figures, metrics
 from idf.checkpoint import load_network, save_json
 from idf.config import RESULTS, ROOT, UserError, VideoConfig, find_video, load_video_config, parse_settings
 from idf.data import to_uint8
@@ -31,13 +32,14 @@ from idf.reenactment import (
     train_poisoner,
     train_reenactor,
 )
-from idf.results import stored
+from idf.results import stored, write_table
 from idf.video import Frames, face_finder, open_video
 from idf.weights import command, hardware
 
 FILE = RESULTS / "reenactment_defence.json"
 METHODS = ("clean", "reseed", "random-noise", "brightened", "ours", "ours-no-ats", "ours-no-mask")
 RESEED = 1000
+MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
 
 
 def add_arguments(parser) -> None:
@@ -63,15 +65,18 @@ def main(args) -> int:
     for seed in args.seeds:
         for target in args.targets:
             rows = experiment(dataclasses.replace(config, seed=seed), frames, target, args.methods, work)
+            rows = [row | {"settings": {k: v for k, v in settings.items() if k != "eps"}} for row in rows]
             out = Path(args.out)
             new = {key(row) for row in rows}
             if PartialState().is_main_process:
                 save_json(out, [row for row in stored(out) if key(row) not in new] + rows)
+                if out == FILE:
+                    write_table(ROOT / "README.md", table(stored(out)), MARKS)
     return 0
 
 
 def key(row: dict) -> tuple:
-    return tuple(row[name] for name in ("dataset", "size", "method", "reference", "target", "eps", "seed"))
+    return tuple(repr(row[name]) for name in ("dataset", "size", "method", "reference", "target", "eps", "seed", "settings"))
 
 
 def load_parser(config: VideoConfig, folder: Path | None = None) -> nn.Module:
@@ -110,7 +115,12 @@ def poisoner_for(method: str, config: VideoConfig, frames: Frames, work: Path, f
     if method == "ours-no-ats":
         # a finished SM is the forger on clean frames of this seed: one training serves both
         surrogate = train_forger("clean", own, frames, own.target, work)[0]
-    return train_poisoner(own, train, validation, masks, surrogate, work / f"{method}-eps{own.eps:g}-{own.seed}")
+    return train_poisoner(own, train, validation, masks, surrogate, work / f"{method}-{digest(config)}-{own.seed}")
+
+
+def digest(config: VideoConfig) -> str:
+    """A short name for the settings that a PG was made with, whatever its seed."""
+    return hashlib.sha256(repr(dataclasses.replace(config, seed=0)).encode()).hexdigest()[:8]
 
 
 def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poisoner: nn.Module | None = None,
@@ -133,7 +143,8 @@ def train_forger(method: str, config: VideoConfig, frames: Frames, target: str, 
     """A forger from scratch on the film as published with this method, and that film; kept in work."""
     published = publish(frames.part("train"), protection(method, config, frames, work, poisoner))
     seed = config.seed + RESEED * (method != "clean")
-    name = f"{target}-{method}-{seed}" + ("" if method in ("clean", "reseed") else f"-eps{config.eps:g}")
+    how = digest(config) if method.startswith("ours") else f"eps{config.eps:g}"
+    name = f"{target}-{method}-{seed}" + ("" if method in ("clean", "reseed") else f"-{how}")
     return train_reenactor(config, published, seed, target, work / name, quiet=quiet).network, published
 
 
@@ -161,6 +172,43 @@ def experiment(config: VideoConfig, frames: Frames, target: str, methods: list[s
             print(f"  against {reference}: L1 {row['l1']:.4f} L2 {row['l2']:.4f} DSR {row['dsr']:.2f} "
                   f"expression error {row['expression_error']}", flush=True)
     return rows
+
+
+def table(rows: list[dict], eps: float = 0.02) -> str:
+    """Markdown: for each film and target network, what each method's forger does; mean and range over the seeds."""
+    lines = []
+    rows = [r for r in rows if r["eps"] == eps and not r["settings"]]
+    for dataset, size, target in dict.fromkeys((r["dataset"], r["size"], r["target"]) for r in rows):
+        own = [r for r in rows if (r["dataset"], r["size"], r["target"]) == (dataset, size, target)]
+        seeds = len({r["seed"] for r in own})
+        film = {"procedural-video": "The drawn film", "real-video": "A filmed person"}[dataset]
+        lines += [f"**{film}, {size} px, {target}, {seeds} seed{'s' * (seeds > 1)}**", "",
+                  "| M' trained on | L1 to M | times the floor | DSR | L1 to x | expression error | PSNR of x' |",
+                  "|---|---|---|---|---|---|---|"]
+        for method, label in figures.FILM_METHODS.items():
+            to_m, to_x = ([r for r in own if (r["method"], r["reference"]) == (method, reference)] for reference in "Mx")
+            cells = [spread(to_m, "l1"), times_the_floor(to_m, own), spread(to_m, "dsr", 0, 100, "%"), spread(to_x, "l1"),
+                     spread(to_x, "expression_error"), spread(to_x, "psnr", 1, unit=" dB")]
+            if to_x:
+                lines.append(f"| {label} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def spread(rows: list[dict], name: str, digits: int = 3, scale: float = 1, unit: str = "") -> str:
+    """Mean and range over the rows as text; a dash where nothing was measured."""
+    values = [scale * r[name] for r in rows if r[name] is not None]
+    if not values:
+        return "–"
+    show = lambda value: f"{value:.{digits}f}"
+    around = f" ({show(min(values))} to {show(max(values))})" if show(min(values)) != show(max(values)) else ""
+    return show(sum(values) / len(values)) + unit + around
+
+
+def times_the_floor(to_m: list[dict], rows: list[dict]) -> str:
+    """Each seed's L1 to M over that of the reseeded forger of the same seed."""
+    floor = {r["seed"]: r["l1"] for r in rows if (r["method"], r["reference"]) == ("reseed", "M")}
+    return spread([{"ratio": r["l1"] / floor[r["seed"]]} for r in to_m if r["seed"] in floor], "ratio", 2)
 
 
 def differences(y: Tensor, reference: Tensor) -> dict:

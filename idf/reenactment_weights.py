@@ -6,14 +6,15 @@ from pathlib import Path
 
 from torch import nn
 
-from idf.checkpoint import load_network
-from idf.config import ROOT, UserError, VideoConfig, load_video_config, parse_settings
+from idf.checkpoint import load_network, save_json
+from idf.config import RESULTS, ROOT, UserError, VideoConfig, load_video_config, parse_settings
 from idf.faces import LABELS
 from idf.networks import BiSeNet, PoisonGenerator, frozen
-from idf.parsing import open_parsed, parsing_quality, train_parser
+from idf.parsing import Parsing, open_parsed, parsing_quality, train_parser
 from idf.reenactment_results import parser_name, poisoner_for
+from idf.results import stored
 from idf.video import open_video
-from idf.weights import add_training_arguments, export
+from idf.weights import add_training_arguments, command, export, hardware
 
 NAMES = ("parser", "parser_photos", "poisoner")
 
@@ -70,18 +71,31 @@ def shorten(config: VideoConfig) -> VideoConfig:
 
 def _parser(config: VideoConfig, work: Path, out: Path, name: str = "parser") -> None:
     run = train_parser(config, open_parsed(config, "train"), work / "parser")
-    quality = parsing_quality(frozen(run.parser), open_parsed(config, "test"), config)
-    export(config, out, name, run.parser, run.iteration, run.seconds, {"data": "procedural", "quality": quality})
+    export(config, out, name, run.parser, run.iteration, run.seconds,
+           {"data": "procedural", "quality": score(config, run, out, "procedural")})
 
 
 def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None:
     """The parser of drawn faces, trained on with photos."""
     start = load(config, "parser", out).requires_grad_(True)
     run = train_parser(config, open_parsed(config, "train", masks), work / "parser_photos", start)
-    quality = parsing_quality(frozen(run.parser), open_parsed(config, "test", masks), config)
     terms = "trained on CelebAMask-HQ: for non-commercial research only"
     export(config, out, "parser_photos", run.parser, run.iteration, run.seconds,
-           {"data": "celebamask", "quality": quality, "terms": terms})
+           {"data": "celebamask", "quality": score(config, run, out, "celebamask", masks), "terms": terms})
+
+
+def score(config: VideoConfig, run: Parsing, out: Path, dataset: str, masks: str = "") -> dict[str, float]:
+    """The parser's quality on its test faces, kept in data/results/face_parsing.json (for other weights: beside them)."""
+    faces = open_parsed(config, "test", masks)
+    quality = parsing_quality(frozen(run.parser), faces, config)
+    file = (RESULTS if out == config.weights else out) / "face_parsing.json"
+    row = {"dataset": dataset, "miou": quality["miou"], "face_iou": quality["face_iou"],
+           "iou": {name: value for name, value in quality.items() if name not in ("miou", "face_iou")},
+           "images": len(faces), "size": faces.stack.shape[-1], "iterations": run.iteration, "seed": config.seed,
+           "hardware": hardware(), "command": command()}
+    save_json(file, [other for other in stored(file) if other["dataset"] != dataset] + [row])
+    print(f"{dataset}: mean IoU {quality['miou']:.3f}, face IoU {quality['face_iou']:.3f}", flush=True)
+    return quality
 
 
 def _poisoner(config: VideoConfig, work: Path, out: Path) -> None:

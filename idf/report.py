@@ -82,7 +82,7 @@ def main(args) -> int:
     """`idf run`. Returns 0, or 1 if a notebook fails, or 2 if it fails by a mistake of the user."""
     settings = parse_settings(args.set)
     sources = {"data_root": find_data(args.data), "video": find_video(args.video)}
-    config = check_settings(args.preset, args.seed, sources, settings)
+    sizes = check_settings(args.preset, args.seed, sources, settings)
     rows = plan(find_notebooks(), {"preset": args.preset, "seed": args.seed}, settings, args.skip_bad, sources)
     if args.update:
         if (sources, args.seed, settings, args.skip_bad) != ({"data_root": "", "video": ""}, 0, {}, False):
@@ -93,7 +93,7 @@ def main(args) -> int:
     out = Path(args.out or ROOT / "runs" / name).expanduser().resolve()
     data = [f"CelebA, {args.data}"] * bool(args.data) + [f"the video {args.video}"] * bool(args.video)
     facts = {"preset": args.preset, "data": " and ".join(data) or "procedural faces",
-             "size": f"{config.size} px", "seed": args.seed, **settings}
+             "size": " and ".join(f"{size} px" for size in sizes), "seed": args.seed, **settings}
     status = run(rows, out, facts)
     if args.update and status == 0:
         for row in rows:
@@ -114,12 +114,14 @@ def drop_progress(notebook) -> None:
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stdout" or o.text.strip()]
 
 
-def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> Config:
-    """Raises UserError for a setting that neither scenario knows, or a wrong value; scenario 1's config."""
+def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> list[int]:
+    """Raises UserError for a setting that neither scenario knows, or a wrong value; the sizes of what will be run."""
     of_video = {name: value for name, value in settings.items() if name in SETTINGS["video"]}
-    load_video_config(preset, video=sources["video"], seed=seed, **of_video)
     rest = {name: value for name, value in settings.items() if name in SETTINGS["data_root"] or name not in of_video}
-    return load_config(preset, data_root=sources["data_root"], seed=seed, **rest)
+    configs = {"data_root": load_config(preset, data_root=sources["data_root"], seed=seed, **rest),
+               "video": load_video_config(preset, video=sources["video"], seed=seed, **of_video)}
+    given = [name for name in sources if sources[name]] or list(sources)
+    return sorted({configs[name].size for name in given})
 
 
 def find_notebooks(folder: Path | None = None) -> list[Path]:

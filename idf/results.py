@@ -39,7 +39,7 @@ def main(args) -> int:
         rows = measure(config, args.images)
         kept = [row for row in stored() if row["dataset"] != config.dataset]
         save_json(FILE, sorted(kept + rows, key=lambda row: row["dataset"] != "procedural"))
-    write_table(ROOT / "README.md", stored())
+    write_table(ROOT / "README.md", table(stored()))
     return 0
 
 
@@ -153,14 +153,14 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines).strip()
 
 
-def write_table(readme: Path, rows: list[dict]) -> None:
-    """Replace what stands between MARKS."""
+def write_table(readme: Path, lines: str, marks: tuple[str, str] = MARKS) -> None:
+    """Replace what stands between the two marks."""
     text = readme.read_text()
-    if any(mark not in text for mark in MARKS):
+    if any(mark not in text for mark in marks):
         raise UserError(
-            f"{readme} lacks the lines {MARKS[0]} and {MARKS[1]}: put them back where the table should stand."
+            f"{readme} lacks the lines {marks[0]} and {marks[1]}: put them back where the table should stand."
         )
-    before, rest = text.split(MARKS[0], 1)
-    after = rest.split(MARKS[1], 1)[1]
-    new = f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{after}"
+    before, rest = text.split(marks[0], 1)
+    after = rest.split(marks[1], 1)[1]
+    new = f"{before}{marks[0]}\n{lines}\n{marks[1]}{after}"
     write_atomically(readme, lambda temporary: temporary.write_text(new))

@@ -10,6 +10,9 @@ import nbformat
 import papermill
 import pytest
 
+from idf.talking import talking_face
+from idf.video import write_film
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MACHINE_PATH = re.compile(r"/(work|tmp|root|home|Users)/\w")
@@ -35,19 +38,24 @@ def shows_picture(cell):
     return any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
 
 
-def test_the_four_notebooks_of_attribute_editing_are_there():
-    wanted = ["00_faces", "01_surrogate", "02_poison_generator", "03_attribute_defence"]
-    assert [path.stem for path in NOTEBOOKS][:4] == wanted
+def parameters(path):
+    return papermill.inspect_notebook(str(path))
+
+
+def test_the_notebooks_of_both_scenarios_are_there():
+    wanted = ["00_faces", "01_surrogate", "02_poison_generator", "03_attribute_defence", "05_face_masks",
+              "06_face2face_poisoning", "07_reenactment_defence"]
+    assert [path.stem for path in NOTEBOOKS if path.stem in wanted] == wanted
 
 
 @each_notebook
 def test_starts_with_a_title_and_standard_parameters(path):
     first = nbformat.read(path, as_version=4).cells[0]
     assert first.cell_type == "markdown" and first.source.startswith("# ")
-    known = papermill.inspect_notebook(str(path))
-    assert {"preset", "data_root", "seed"} <= set(known)
-    assert known["preset"]["default"].endswith('"demo")') and known["data_root"]["default"] == '""'
-    assert known["seed"]["default"] == "0"
+    known = parameters(path)
+    assert {"preset", "seed"} <= set(known) and len({"data_root", "video"} & set(known)) == 1
+    assert known["preset"]["default"].endswith('"demo")') and known["seed"]["default"] == "0"
+    assert all(known[name]["default"] == '""' for name in ("data_root", "video", "landmarks") if name in known)
     assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
 
 
@@ -112,17 +120,30 @@ def celeba(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("data", ["procedural", "celeba"])
-def test_idf_run_gathers_all_notebooks(data, tmp_path, request):
-    options = ["--data", str(request.getfixturevalue("celeba"))] if data == "celeba" else []
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """A video of one speaking face: the one IDF_VIDEO names, else a drawn one."""
+    if os.environ.get("IDF_VIDEO"):
+        return Path(os.environ["IDF_VIDEO"])
+    frames = talking_face(0, range(80), 256).images.permute(0, 2, 3, 1).numpy()
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", frames, 25.0)
+
+
+@pytest.mark.parametrize("option", ["", "--data", "--video"])
+def test_idf_run_gathers_the_notebooks(option, tmp_path, request):
+    """Given data, those that take such data run on it; without, all run on what is drawn."""
+    wanted, given = NOTEBOOKS, []
+    if option:
+        fixture, parameter = {"--data": ("celeba", "data_root"), "--video": ("film", "video")}[option]
+        wanted, given = [p for p in NOTEBOOKS if parameter in parameters(p)], [option, str(request.getfixturevalue(fixture))]
     result = subprocess.run(
-        [sys.executable, "-m", "idf", "run", "--preset", "smoke", "--out", str(tmp_path), *options],
+        [sys.executable, "-m", "idf", "run", "--preset", "smoke", "--out", str(tmp_path), *given],
         cwd=ROOT, text=True, capture_output=True)
     assert result.returncode == 0, result.stdout + result.stderr
     page = (tmp_path / "index.html").read_text()
-    assert NOTEBOOKS and page.count("<td>done</td>") == len(NOTEBOOKS)
-    assert ("CelebA" in page) == (data == "celeba")
-    for path in NOTEBOOKS:
+    assert wanted and page.count("<td>done</td>") == len(wanted)
+    assert ("CelebA, " in page) == (option == "--data") and ("the video " in page) == (option == "--video")
+    for path in wanted:
         assert f'href="{path.stem}.html"' in page and f'href="{path.name}"' in page
         assert (tmp_path / f"{path.stem}.html").stat().st_size > 10_000
         executed = tmp_path / path.name

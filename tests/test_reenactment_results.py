@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from idf import cli, live, reenactment_results, reenactment_weights
-from idf.config import UserError, load_video_config
+from idf.config import ROOT, UserError, load_video_config
 from idf.faces import render_faces
-from idf.reenactment_results import FILE, METHODS, differences, expression, train_forger
+from idf.reenactment_results import FILE, MARKS, METHODS, differences, expression, table, train_forger
 from idf.talking import talking_face
 from idf.video import open_video, write_film
 from idf.weights import check_manifest
 
 KEYS = {"dataset", "size", "method", "reference", "target", "eps", "dsr", "l1", "l2", "psnr", "lpips", "expression_error",
-        "face_found", "seed", "hardware", "command"}
+        "face_found", "seed", "settings", "hardware", "command"}
 CONFIG = load_video_config("smoke")
 
 
@@ -71,6 +71,19 @@ def test_only_the_frames_differ_between_reseed_and_a_control(shipped, tmp_path):
     assert not torch.equal(next(clean.parameters()), next(reseed.parameters()))
 
 
+def test_table_by_hand():
+    row = {"dataset": "procedural-video", "size": 64, "target": "Res6", "eps": 0.02, "settings": {}, "dsr": 0.25,
+           "expression_error": None, "psnr": None}
+    rows = [row | {"method": method, "reference": reference, "seed": seed, "l1": l1}
+            for method, reference, seed, l1 in (
+                ("clean", "x", 0, 0.05), ("clean", "x", 1, 0.07), ("reseed", "M", 0, 0.02), ("reseed", "M", 1, 0.04),
+                ("reseed", "x", 0, 0.05), ("ours", "M", 0, 0.03), ("ours", "M", 1, 0.08), ("ours", "x", 0, 0.06))]
+    text = table(rows + [rows[-1] | {"eps": 0.05}, rows[-1] | {"settings": {"delay": 5}}])
+    assert "**The drawn film, 64 px, Res6, 2 seeds**" in text
+    assert "| clean | – | – | – | 0.060 (0.050 to 0.070) | – | – |" in text
+    assert "| PG (ours) | 0.055 (0.030 to 0.080) | 1.75 (1.50 to 2.00) | 25% | 0.060 | – | – |" in text
+
+
 def test_differences_by_hand():
     y, reference = torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 8, 8)
     y[0], y[1] = 0.06, -0.04
@@ -109,6 +122,8 @@ def test_film_weights_ship_with_their_manifest(tmp_path, capsys, monkeypatch):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert set(manifest) == {"parser", "poisoner"} and manifest["parser"]["terms"] == "MIT"
     assert {"miou", "face_iou"} <= manifest["parser"]["quality"].keys() and "domains" not in manifest["poisoner"]
+    [row] = json.loads((tmp_path / "out" / "face_parsing.json").read_text())
+    assert row["dataset"] == "procedural" and row["miou"] == manifest["parser"]["quality"]["miou"] and row["images"]
     for name in manifest:
         assert not reenactment_weights.load(CONFIG, name, tmp_path / "out").training
 
@@ -150,6 +165,7 @@ def test_weights_for_a_users_video(shipped, tmp_path, capsys):
 def test_stored_rows_have_their_keys():
     rows = json.loads(FILE.read_text())
     assert rows
+    assert (ROOT / "README.md").read_text().split(MARKS[0])[1].split(MARKS[1])[0].strip() == table(rows)
     for row in rows:
         assert KEYS <= row.keys() and row["command"].startswith("idf reenact") and "/" not in row["command"]
         assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in METHODS

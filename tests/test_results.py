@@ -43,7 +43,7 @@ def test_the_readme_table_is_generated_from_the_results(rows):
 def test_write_table_touches_nothing_else(rows, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n")
-    write_table(readme, rows)
+    write_table(readme, table(rows))
     text = readme.read_text()
     assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text and table(rows) in text
 
@@ -52,5 +52,5 @@ def test_a_readme_without_the_marks_is_refused(rows, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("nothing")
     with pytest.raises(UserError, match="lacks the lines"):
-        write_table(readme, rows)
+        write_table(readme, table(rows))
     assert readme.read_text() == "nothing"
