@@ -179,8 +179,11 @@ def class_probabilities(parser: nn.Module, x: Tensor, size: int) -> Tensor:
     out = []
     for part in x.split(16):
         large = F.interpolate(part.to(device), (size, size), mode="bilinear", antialias=True)
-        probabilities = parser(large)[0].softmax(1)
-        out.append(F.interpolate(probabilities, part.shape[2:], mode="bilinear", antialias=True).to(x.device))
+        logits = parser.heads(large.contiguous(memory_format=torch.channels_last))[0]
+        logits = F.interpolate(logits, (size, size), mode="bilinear", align_corners=True)
+        # scaled down before the softmax, which at full size would take longer than the network
+        small = F.interpolate(logits, part.shape[2:], mode="bilinear", antialias=True)
+        out.append(small.softmax(1).to(x.device))
     return torch.cat(out)
 
 
@@ -224,6 +227,7 @@ class PublicParser(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
         frozen(self)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        logits = self.network(((x + 1) / 2 - self.mean) / self.std)
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """As BiSeNet.heads, with classes in the order of LABELS."""
+        logits = self.network.heads(((x + 1) / 2 - self.mean) / self.std)
         return tuple(y[:, [PUBLIC.index(k) for k in range(len(LABELS))]] for y in logits)

@@ -24,16 +24,17 @@ def own_cache(tmp_path, monkeypatch):
 
 
 class Oracle(nn.Module):
-    """Answers with the true classes, at full size, whatever it is shown."""
+    """Answers with the true classes, at the size of what it is shown."""
 
     def __init__(self, classes):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
         self.classes = classes
 
-    def forward(self, x):
+    def heads(self, x):
         now, self.classes = self.classes[: len(x)], self.classes[len(x) :]
-        return (20.0 * nn.functional.one_hot(now.long(), len(LABELS)).permute(0, 3, 1, 2),)
+        logits = 20.0 * nn.functional.one_hot(now.long(), len(LABELS)).permute(0, 3, 1, 2)
+        return (nn.functional.interpolate(logits, x.shape[2:], mode="nearest"),)
 
 
 def test_left_and_right_change_places_in_the_mirror():
@@ -67,7 +68,7 @@ def test_a_public_checkpoint_loads_and_is_renamed(tmp_path):
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     normal = ((x + 1) / 2 - mean) / std
-    theirs, ours = network(normal)[0], public(x)[0]
+    theirs, ours = network.heads(normal)[0], public.heads(x)[0]
     assert torch.allclose(ours[:, LABELS.index("nose")], theirs[:, 10]) and torch.allclose(ours[:, 13], theirs[:, 17])
 
 
