@@ -322,6 +322,7 @@ def coloured(classes: Tensor, count: int = 19) -> Tensor:
 
 
 FILM_METHODS = {"clean": "clean", "reseed": "clean, another seed", "random-noise": "random noise",
+                "fine-pattern": "one fine pattern", "coarse-pattern": "one coarse pattern",
                 "brightened": "brightened", "ours-no-ats": "PG, no alternation", "ours-no-mask": "PG, no mask",
                 "ours": "PG (ours)"}
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from idf import baselines, figures, metrics
+from idf import baselines, figures, losses, metrics
 from idf.checkpoint import load_network, save_json
 from idf.config import RESULTS, ROOT, UserError, VideoConfig, find_video, load_video_config, parse_settings
 from idf.data import to_uint8
@@ -37,7 +37,9 @@ from idf.video import Frames, face_finder, open_video
 from idf.weights import command, hardware
 
 FILE = RESULTS / "reenactment_defence.json"
-METHODS = ("clean", "reseed", "random-noise", "brightened", "ours", "ours-no-ats", "ours-no-mask")
+# one fixed pattern for all frames, of these frequencies in cycles a pixel
+PATTERNS = {"fine-pattern": (0.3, 0.5), "coarse-pattern": (0.02, 0.06)}
+METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "ours", "ours-no-ats", "ours-no-mask")
 RESEED = 1000
 MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
 
@@ -128,9 +130,12 @@ def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poi
     """x -> x' by the method's name. poisoner: a trained PG for "ours"; the others, and else this one, are trained here."""
     if method in ("clean", "reseed"):
         return lambda x: x
+    generator = torch.Generator().manual_seed(config.seed)
     if method == "random-noise":
-        generator = torch.Generator().manual_seed(config.seed)
         return lambda x: baselines.random_noise(x, config.eps, generator)
+    if method in PATTERNS:
+        pattern = baselines.band_noise((1, 3, config.size, config.size), *PATTERNS[method], "free", generator)
+        return lambda x: losses.infect(x, pattern, config.eps)
     if method == "brightened":
         return lambda x: baselines.brightened(x, config.eps)
     if method != "ours" or poisoner is None:

@@ -1,4 +1,4 @@
-"""Every test, and every notebook run by a test, works at preset `smoke` with a cache folder of its own."""
+"""Every test, and every notebook run by a test, works at preset `smoke` on the CPU with a cache folder of its own."""
 
 import os
 import tempfile
@@ -6,6 +6,8 @@ import tempfile
 CACHE = tempfile.TemporaryDirectory(prefix="idf-tests-")
 os.environ["IDF_PRESET"] = "smoke"
 os.environ["IDF_CACHE"] = CACHE.name
+# the same numbers everywhere: no GPU, neither NVIDIA's nor Apple's
+os.environ |= {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
 
 
 def pytest_collectstart(collector):
