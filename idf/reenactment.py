@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from idf import losses
 from idf.config import UserError, VideoConfig
-from idf.data import places, to_uint8
+from idf.data import places, to_model, to_uint8
 from idf.networks import CNet, PatchDiscriminator, PatchGAN, PoisonGenerator, Res, UNet256, normal_weights
 from idf.training import Run, advance, average, keep_best, make_accelerator, randomness, step, weights_fixed
 from idf.video import Frames
@@ -103,16 +103,22 @@ def train_reenactor(config: VideoConfig, frames: Frames, seed: int, target: str 
     config = VideoConfig(**{name: getattr(config, name) for name in FORGER_SETTINGS})
     run = make_training(config, seed, target)
     rates = {"network": config.lr, "d": config.lr}
+    maps = landmark_maps(frames)
 
     def iterate() -> dict[str, Tensor]:
         run.set_learning_rates(rates, config.iterations)
-        z, x, _ = draw_batch(run, frames, config.batch, seed)
+        z, x, _ = draw_batch(run, frames, maps, config.batch, seed)
         return update_reenactor(run, z, x)
 
     return advance(run, config.iterations, iterate, folder, until, watch, quiet)
 
 
-def draw_batch(run: Run, frames: Frames, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def landmark_maps(frames: Frames) -> Tensor:
+    """z of every frame as a picture of 8 bits, uint8 (N, 1, S, S). Drawn once: drawing takes as long as learning."""
+    return to_uint8(draw_landmarks(frames.landmarks, frames.size)[:, :1])
+
+
+def draw_batch(run: Run, frames: Frames, maps: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """This iteration's landmark maps z and pictures x, and their places among the frames.
 
     Dropout draws from the same seed, so that a resumed run is bit-identical.
@@ -122,8 +128,8 @@ def draw_batch(run: Run, frames: Frames, size: int, seed: int) -> tuple[Tensor, 
     mine = slice(rank * size, (rank + 1) * size)
     index = places(run.iteration, size * world, len(frames), seed)[mine]
     device = run.accelerator.device
-    z = draw_landmarks(frames.landmarks[index].to(device), frames.size)
-    return z, frames.x(index).to(device), torch.from_numpy(index)
+    z = to_model(maps[index]).expand(-1, 3, -1, -1)
+    return z.to(device), frames.x(index).to(device), torch.from_numpy(index)
 
 
 @torch.no_grad()
@@ -242,11 +248,12 @@ def update_poison(run: Poisoning, z: Tensor, x: Tensor, z_other: Tensor, x_other
     return {"pg_" + name: value.detach() for name, value in terms.items()}
 
 
-def poison_iteration(run: Poisoning, frames: Frames, masks: Tensor | None, alternate: bool) -> dict[str, Tensor]:
+def poison_iteration(run: Poisoning, frames: Frames, maps: Tensor, masks: Tensor | None, alternate: bool,
+                     ) -> dict[str, Tensor]:
     """One iteration: SM on clean frames (stage A), then D_B, PG through TM, and M' on poisoned ones (stage B)."""
     config, device = run.config, run.accelerator.device
     n = config.batch_pg
-    z, x, index = draw_batch(run, frames, config.batch + n, config.seed)
+    z, x, index = draw_batch(run, frames, maps, config.batch + n, config.seed)
     (z, z_other), (x, x_other) = z.split([config.batch, n]), x.split([config.batch, n])
     mask = masks[index[-n:]].to(device) if config.masked and masks is not None else 1.0
     terms: dict[str, Tensor] = {}
@@ -309,11 +316,12 @@ def train_poisoner(config: VideoConfig, frames: Frames, validation: Frames, mask
     """
     run = make_poisoning(config, surrogate)
     device = run.accelerator.device
+    maps = landmark_maps(frames)
     z_val, x_val = draw_landmarks(validation.landmarks[:16], validation.size).to(device), validation.x(slice(16)).to(device)
 
     def iterate() -> dict[str, Tensor]:
         run.set_learning_rates(poison_rates(config), config.poison_iterations)
-        terms = poison_iteration(run, frames, masks, surrogate is None)
+        terms = poison_iteration(run, frames, maps, masks, surrogate is None)
         done = run.iteration + 1
         if done > config.delay and (done % config.validate_every == 0 or done == config.poison_iterations):
             keep_best(run, run.poisoner, lambda pg: influence_of(run, pg, z_val, x_val))

@@ -292,7 +292,7 @@ def test_the_surrogate_is_but_a_yardstick(frames):
             for parameter in run.surrogate.parameters():
                 parameter.add_(shake)
         for _ in range(2):
-            reenactment.poison_iteration(run, frames, None, alternate=True)
+            reenactment.poison_iteration(run, frames, reenactment.landmark_maps(frames), None, alternate=True)
             run.iteration += 1
         poisoners.append(weights(run.poisoner))
     assert torch.equal(*poisoners)
@@ -316,7 +316,7 @@ def test_frames_that_judge_tm_are_not_those_it_learned(frames, monkeypatch):
     run = make_poisoning(CONFIG)
     for iteration in range(20):
         run.iteration = iteration
-        reenactment.poison_iteration(run, frames, None, alternate=False)
+        reenactment.poison_iteration(run, frames, reenactment.landmark_maps(frames), None, alternate=False)
     assert len(seen) == 20
     for x, x_other in seen:
         assert not any(torch.equal(a, b) for a in x for b in x_other)
