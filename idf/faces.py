@@ -374,7 +374,7 @@ def _eyes(canvas, face, g) -> None:
     upper, low = _lids(face, t)
     slope = (1 + (2 * t * face.eye_up / face.eye_w) ** 2).sqrt()
     above, below = (upper - g.qy) / slope, (g.qy - low) / slope
-    eye = maximum(above, below)
+    eye = maximum(above, below) + face.blink * (t.abs() - 1).clamp(0)  # shut lids meet: their line must end somewhere
     inside = (.5 - eye / canvas.pixel).clamp(0, 1)
     canvas.shade(.28 * (1 - (g.qy - upper + .035).abs() / .016).clamp(0) * (1 - t * t).clamp(0))
     canvas.paint(_rgb(.95, .94, .92), eye, 5 - g.is_left)

@@ -37,6 +37,7 @@ from idf.video import Frames, face_finder, open_video
 from idf.weights import command, hardware
 
 FILE = RESULTS / "reenactment_defence.json"
+EXPERIMENTS = RESULTS / "reenactment_experiments.json"  # rows of the same shape, with other settings
 # one fixed pattern for all frames, of these frequencies in cycles a pixel
 PATTERNS = {"fine-pattern": (0.3, 0.5), "coarse-pattern": (0.02, 0.06)}
 METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "ours", "ours-no-ats", "ours-no-mask")
