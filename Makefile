@@ -28,8 +28,9 @@ test: .venv/.installed-test  ## run all tests, notebooks included
 lab: .venv/.installed-run  ## open the notebooks in JupyterLab
 	@$(BIN) -m jupyterlab --notebook-dir=.
 
-weights: .venv/.installed-run  ## train all shipped weights again (resumes where it stopped)
+weights: .venv/.installed-run  ## train all shipped weights again (MASKS: a CelebAMask-HQ folder; resumes where it stopped)
 	@$(BIN) -m idf weights $(DATA_OPTION)
+	@$(if $(DATA),:,$(BIN) -m idf film-weights $(if $(MASKS),--masks "$(MASKS)"))
 
 bench: .venv/.installed-run  ## measure speed, write data/results/speed.json
 	@$(BIN) -m idf bench $(DATA_OPTION)

@@ -217,6 +217,19 @@ def times_the_floor(to_m: list[dict], rows: list[dict]) -> str:
     return spread([{"ratio": r["l1"] / floor[r["seed"]]} for r in to_m if r["seed"] in floor], "ratio", 2)
 
 
+def by_settings(rows: list[dict], dataset: str, target: str) -> list[dict]:
+    """For each eps and change of settings: the floor as text, and how many times the floor each method's L1 to M is."""
+    to_m = [r for r in rows if (r["dataset"], r["target"], r["reference"]) == (dataset, target, "M")]
+    out = []
+    for eps, settings in dict.fromkeys((r["eps"], str(r["settings"])) for r in to_m):
+        own = [r for r in to_m if (r["eps"], str(r["settings"])) == (eps, settings)]
+        of = lambda method: [r for r in own if r["method"] == method]
+        words = ", ".join(f"{name} {value}" for name, value in own[0]["settings"].items())
+        out.append({"eps": eps, "settings": words or "the preset's", "floor": spread(of("reseed"), "l1", 4),
+                    **{method: times_the_floor(of(method), own) for method in METHODS}})
+    return out
+
+
 def differences(y: Tensor, reference: Tensor) -> dict:
     """l1, l2, dsr (share of frames with L1 > .05) and lpips (None without its backbone) of forgeries (N, 3, S, S)."""
     row = {"dsr": metrics.dsr_frames(y, reference), "l1": metrics.l1(y, reference).mean().item(),

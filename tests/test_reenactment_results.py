@@ -11,7 +11,7 @@ import torch
 from idf import cli, live, reenactment_results, reenactment_weights
 from idf.config import ROOT, UserError, load_video_config
 from idf.faces import render_faces
-from idf.reenactment_results import FILE, MARKS, METHODS, differences, expression, table, train_forger
+from idf.reenactment_results import FILE, MARKS, METHODS, by_settings, differences, expression, table, train_forger
 from idf.talking import talking_face
 from idf.video import open_video, write_film
 from idf.weights import check_manifest
@@ -82,6 +82,18 @@ def test_table_by_hand():
     assert "**The drawn film, 64 px, Res6, 2 seeds**" in text
     assert "| clean | – | – | – | 0.060 (0.050 to 0.070) | – | – |" in text
     assert "| PG (ours) | 0.055 (0.030 to 0.080) | 1.75 (1.50 to 2.00) | 25% | 0.060 | – | – |" in text
+
+
+def test_other_settings_beside_their_own_floor():
+    row = {"dataset": "real-video", "target": "Res6", "reference": "M", "eps": 0.02, "seed": 0, "settings": {}}
+    longer = {"settings": {"iterations": 9000}}
+    rows = [row | {"method": "reseed", "l1": 0.04}, row | {"method": "ours", "l1": 0.05},
+            row | longer | {"method": "reseed", "l1": 0.02}, row | longer | {"method": "ours", "l1": 0.03},
+            row | {"method": "reseed", "l1": 9.0, "target": "CNet"}]
+    first, second = by_settings(rows, "real-video", "Res6")
+    assert (first["settings"], first["floor"], first["ours"]) == ("the preset's", "0.0400", "1.25")
+    assert (second["settings"], second["floor"], second["ours"]) == ("iterations 9000", "0.0200", "1.50")
+    assert second["brightened"] == "–"
 
 
 def test_differences_by_hand():
