@@ -130,7 +130,7 @@ PRESETS: dict[str, dict] = {
 # Photos differ more than drawn faces do. D_A must not learn a few thousand of them by heart, and its class head must look
 # at what a person sees; without the identity term an editor may settle on forgeries in negative, which lead back to x
 # just as well; it ends when the polarity has long been settled.
-PHOTOS = {"demo": dict(iterations=10000, target_iterations=24000, lambda_rec=20.0, lr_d=3e-4, augment=True, robust=0.15,
+PHOTOS = {"demo": dict(iterations=10000, target_iterations=60000, lambda_rec=20.0, lr_d=3e-4, augment=True, robust=0.15,
                        lambda_idt=2.0, idt_share=0.5625, lambda_cls=4.0)}
 
 

@@ -30,6 +30,8 @@ MIRRORED = [LABELS.index(n.replace("left", "*").replace("right", "left").replace
 PUBLIC = [LABELS.index(name) for name in (
     "background", "skin", "left brow", "right brow", "left eye", "right eye", "glasses", "left ear", "right ear", "earring",
     "nose", "mouth", "upper lip", "lower lip", "neck", "necklace", "cloth", "hair", "hat")]
+SETTINGS = ("preset", "seed", "size", "frames", "batch", "width_parser", "size_parser", "parser_iterations", "bf16_parser",
+            "checkpoint_every")
 FACES = {"train": 1500, "test": 200}  # procedural faces
 
 
@@ -134,6 +136,8 @@ def vary(x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 def train_parser(config: VideoConfig, faces: ParsedFaces, folder: Path | None = None, start: nn.Module | None = None,
                  quiet: bool = False, until: int | None = None) -> Parsing:
     """BiSeNet by cross entropy on its three heads (Yu et al. 2018), from scratch or from `start`. Resumes from folder."""
+    # no setting of the forger makes it another training
+    config = VideoConfig(**{name: getattr(config, name) for name in SETTINGS})
     torch.manual_seed(config.seed)
     parser = (start or BiSeNet(len(LABELS), config.width_parser)).to(memory_format=torch.channels_last)
     run = Parsing(config=config, accelerator=make_accelerator(config.bf16_parser), parser=parser)

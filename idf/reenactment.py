@@ -140,12 +140,13 @@ def forge_frames(network: nn.Module, z: Tensor, config: VideoConfig) -> Tensor:
     pix2pix does; otherwise its running ones.
     """
     network.eval()
+    device = next(network.parameters()).device
     if config.batch > 1:
-        return torch.cat([network(part) for part in z.split(32)])
+        return torch.cat([network(part.to(device)).to(z.device) for part in z.split(32)])
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.train()
-    y = torch.cat([network(part) for part in z.split(1)])
+    y = torch.cat([network(part.to(device)).to(z.device) for part in z.split(1)])
     network.eval()
     return y
 

@@ -163,7 +163,7 @@ def experiment(config: VideoConfig, frames: Frames, target: str, methods: list[s
     for method in ["clean", *(name for name in methods if name != "clean")]:
         print(f"{config.dataset}, {target}, seed {config.seed}, {method}", flush=True)
         network, published = train_forger(method, config, frames, target, work)
-        y = forge_frames(network, z.to(next(network.parameters()).device), config).cpu()
+        y = forge_frames(network, z, config)
         m = y if method == "clean" else m
         own = expression(find, y, test.landmarks) if find else {"expression_error": None, "face_found": None}
         quality = metrics.psnr(train.x(slice(0, 200)), published.x(slice(0, 200))).mean().item()

@@ -17,6 +17,9 @@ from idf.video import open_video
 from idf.weights import add_training_arguments, command, export, hardware
 
 NAMES = ("parser", "parser_photos", "poisoner")
+# the settings that make another PG; one for every eps will do
+MAKES_PG = ("person", "target", "width", "batch", "lr", "lambda_l1", "masked", "background", "poison_iterations", "batch_pg",
+            "lr_pg", "lr_d_b", "lr_inner", "inner_steps", "round_off", "follow", "restart_every", "delay", "lambda_adv")
 
 
 def add_arguments(parser) -> None:
@@ -57,8 +60,9 @@ def _made_for(config: VideoConfig, folder: Path) -> bool:
     """Is the shipped PG one for this film?"""
     index = folder / "manifest.json"
     entry = json.loads(index.read_text()).get("poisoner", {}) if index.is_file() else {}
-    given = [entry.get("settings", {}).get(name, getattr(VideoConfig, name)) for name in ("person", "masked")]
-    return not config.video and entry.get("size") == config.size and given == [config.person, config.masked]
+    made = entry.get("settings", {})
+    same = all(made.get(name, getattr(VideoConfig, name)) == getattr(config, name) for name in MAKES_PG)
+    return not config.video and entry.get("size") == config.size and same
 
 
 def shorten(config: VideoConfig) -> VideoConfig:
