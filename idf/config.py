@@ -41,7 +41,7 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of scenario 1. Sources: paper (Implementation details), StarGAN, FACTS in the README.
+    """All settings of scenario 1. Sources: paper (Implementation details), StarGAN; README tells where presets deviate.
 
     Lengths are in iterations of Algorithm 1; `eps` is on the [-1, 1] scale.
     """
@@ -136,7 +136,7 @@ PHOTOS = {"demo": dict(iterations=10000, target_iterations=60000, lambda_rec=20.
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """All settings of scenario 2. Sources: paper (Implementation details), pix2pix, FACTS in the README.
+    """All settings of scenario 2. Sources: paper (Implementation details), pix2pix; README tells where presets deviate.
 
     Lengths are in iterations; `eps` is on the [-1, 1] scale.
     """

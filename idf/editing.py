@@ -138,7 +138,7 @@ def queries(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
 def update_imitation(training: Training, target: nn.Module, x: Tensor, c_trg: Tensor) -> dict[str, Tensor]:
     """In place of stage A, for a defender who may query M: SM learns M's answers, mean |SM(x, c) - M(x, c)|.
 
-    The summary's variant. It needs no label and no weight of M; target is called as a black box.
+    Not in the paper. It needs no label and no weight of M; target is called as a black box.
     """
     with training.accelerator.autocast():
         with torch.no_grad():
