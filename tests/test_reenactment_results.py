@@ -9,9 +9,19 @@ import pytest
 import torch
 
 from idf import cli, live, reenactment_results, reenactment_weights
-from idf.config import ROOT, UserError, load_video_config
+from idf.config import RESULTS, ROOT, UserError, load_video_config
 from idf.faces import render_faces
-from idf.reenactment_results import FILE, MARKS, METHODS, by_settings, differences, expression, table, train_forger
+from idf.reenactment_results import (
+    EXPERIMENTS,
+    FILE,
+    MARKS,
+    METHODS,
+    by_settings,
+    differences,
+    expression,
+    table,
+    train_forger,
+)
 from idf.talking import talking_face
 from idf.video import open_video, write_film
 from idf.weights import check_manifest
@@ -174,11 +184,22 @@ def test_weights_for_a_users_video(shipped, tmp_path, capsys):
     assert reenactment_results.needed(load_video_config("smoke", parser="79999_iter.pth")) == []
 
 
-@pytest.mark.skipif(not FILE.is_file(), reason="`idf reenact` has not been run for data/results yet")
-def test_stored_rows_have_their_keys():
-    rows = json.loads(FILE.read_text())
+@pytest.mark.parametrize("file", [FILE, EXPERIMENTS], ids=lambda file: file.stem)
+def test_stored_rows_have_their_keys(file):
+    rows = json.loads(file.read_text())
     assert rows
-    assert (ROOT / "README.md").read_text().split(MARKS[0])[1].split(MARKS[1])[0].strip() == table(rows)
     for row in rows:
         assert KEYS <= row.keys() and row["command"].startswith("idf reenact") and "/" not in row["command"]
         assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in METHODS
+        assert row["psnr"] is None or row["psnr"] >= 38 or row["eps"] > 0.02
+
+
+def test_the_readme_table_of_films_is_generated_from_the_rows():
+    text = (ROOT / "README.md").read_text()
+    assert text.split(MARKS[0])[1].split(MARKS[1])[0].strip() == table(json.loads(FILE.read_text()))
+
+
+def test_the_shipped_parsers_meet_their_goals():
+    goals = {"procedural": (0.85, 0.97), "celebamask": (0.60, 0.93)}
+    rows = {row["dataset"]: row for row in json.loads((RESULTS / "face_parsing.json").read_text())}
+    assert all(rows[name]["miou"] >= miou and rows[name]["face_iou"] >= face for name, (miou, face) in goals.items())
