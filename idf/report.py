@@ -106,12 +106,18 @@ def main(args) -> int:
 def drop_progress(notebook) -> None:
     """Progress bars are for who waits, not for who reads: a committed notebook keeps none."""
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
+        outputs = []
+        for output in cell.get("outputs", []):  # a kernel may send a line and its end apart
+            if outputs and output.get("name") == outputs[-1].get("name") == "stdout":
+                outputs[-1].text += output.text
+            else:
+                outputs.append(output)
+        for output in outputs:
             if output.get("name") == "stdout":
                 lines = (line.rsplit("\r", 1)[-1] for line in output.text.splitlines(keepends=True))
                 output.text = "".join(line for line in lines if not re.search(r"\d%\|", line))
         if "outputs" in cell:
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stdout" or o.text.strip()]
+            cell.outputs = [o for o in outputs if o.get("name") != "stdout" or o.text.strip()]
 
 
 def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> list[int]:

@@ -190,6 +190,15 @@ def test_update_writes_outputs_back_without_injected_parameters(notebooks, tmp_p
     assert "injected-parameters" not in (folder / "00_step.ipynb").read_text()
 
 
+def test_a_line_whose_end_came_apart_stays_whole():
+    out = lambda text: nbformat.v4.new_output("stream", name="stdout", text=text)
+    notebook = nbformat.v4.new_notebook(cells=[
+        nbformat.v4.new_code_cell("", outputs=[out("equal: True"), out("\n")]),
+        nbformat.v4.new_code_cell("", outputs=[out("  5%|  | 1/20"), out("\r 10%|  | 2/20\n")])])
+    report.drop_progress(notebook)
+    assert [[o.text for o in cell.outputs] for cell in notebook.cells] == [["equal: True\n"], []]
+
+
 def test_update_keeps_no_progress_bar(notebooks, tmp_path):
     folder = notebooks("from tqdm import tqdm\nimport sys\nprint('before')\n"
                        "for _ in tqdm(range(3), 'Preparing', file=sys.stdout, leave=False): pass\nprint('after')")
