@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -288,6 +289,11 @@ def _check_range(config: Config | VideoConfig) -> None:
     for name in ("lr", "lr_d", "lr_pg", "lr_d_b", "lr_inner", "round_off"):
         if not getattr(config, name, 1) > 0:
             raise UserError(f"{name}={getattr(config, name)} must be above 0.")
+
+
+def digest(value) -> str:
+    """16 letters that stand for a value in the name of a folder: the same for values that print alike."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
 def parse_setting(text: str):

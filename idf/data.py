@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from idf.config import DOMAINS, ROOT, Config, UserError
+from idf.config import DOMAINS, ROOT, Config, UserError, digest
 
 CROP = 178  # the centre square of an aligned CelebA picture (StarGAN)
 PARTS = {"surrogate": 5 / 12, "target": 5 / 12, "validation": 1 / 12, "test": 1 / 12}
@@ -119,7 +119,7 @@ def open_faces(config: Config, part: str, domains: tuple[str, ...] | None = None
         raise UserError(f"The part {part!r} of {where} is empty: raise faces={config.faces} (0: all), or add pictures.")
     # The judge needs both training parts, so they share one cache.
     names = parts["train"] if wanted in (parts["surrogate"], parts["target"]) else wanted
-    key = hashlib.sha256(repr((config.size, names, state)).encode()).hexdigest()[:16]
+    key = digest((config.size, names, state))
     cache = Path(cache or os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
     items = tqdm(decode(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
     images, index = open_cache(cache / f"{config.dataset}-{config.size}-{key}", config.size, items)

@@ -1,12 +1,11 @@
 """Weights for a notebook: the shipped ones where they fit the settings, else small ones trained on the spot."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
 from idf import reenactment_weights, weights
-from idf.config import ROOT, Config, UserError, VideoConfig
+from idf.config import ROOT, Config, UserError, VideoConfig, digest
 
 
 def ready(config: Config | VideoConfig, *names: str) -> Path:
@@ -36,7 +35,7 @@ def ready(config: Config | VideoConfig, *names: str) -> Path:
 
 def kept_in(config: Config | VideoConfig) -> Path:
     """Where a notebook keeps what it trains itself, beside the cache: another folder for other settings."""
-    key = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    key = digest(config)
     return Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
 
 

@@ -1,6 +1,5 @@
 """Face parsing: which of the 19 CelebAMask-HQ classes is each pixel, and the attention mask m(x) of scenario 2."""
 
-import hashlib
 import math
 import os
 import sys
@@ -18,7 +17,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from idf import faces
-from idf.config import ROOT, UserError, VideoConfig
+from idf.config import ROOT, UserError, VideoConfig, digest
 from idf.data import open_cache, places, read_image, to_model
 from idf.faces import LABELS, render_faces
 from idf.networks import BiSeNet, frozen
@@ -71,7 +70,7 @@ def open_parsed(config: VideoConfig, part: str, folder: str = "", limit: int | N
     names = names[:limit]
     if not names:
         raise UserError(f"The part {part!r} of {folder} is empty: at least ten pairs are needed.")
-    key = hashlib.sha256(repr((state, size, limit)).encode()).hexdigest()[:16]
+    key = digest((state, size, limit))
     made = tqdm(items(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
     stack, _ = open_cache(cache / f"parsed-{size}-{key}", size, made, channels=4)
     return ParsedFaces(stack)

@@ -5,7 +5,6 @@ on the same clean frames is the floor, and what another row has beyond it comes 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from idf import baselines, figures, losses, metrics
 from idf.checkpoint import load_network, save_json
-from idf.config import RESULTS, ROOT, UserError, VideoConfig, find_video, load_video_config, parse_settings
+from idf.config import RESULTS, ROOT, UserError, VideoConfig, digest, find_video, load_video_config, parse_settings
 from idf.data import to_uint8
 from idf.faces import LABELS
 from idf.networks import BiSeNet, frozen
@@ -119,11 +118,6 @@ def poisoner_for(method: str, config: VideoConfig, frames: Frames, work: Path, f
         # a finished SM is the forger on clean frames of this seed: one training serves both
         surrogate = train_forger("clean", own, frames, own.target, work)[0]
     return train_poisoner(own, train, validation, masks, surrogate, work / f"{method}-{digest(config)}-{own.seed}")
-
-
-def digest(config: VideoConfig) -> str:
-    """A short name for the settings that a PG was made with, whatever its seed."""
-    return hashlib.sha256(repr(dataclasses.replace(config, seed=0)).encode()).hexdigest()[:8]
 
 
 def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poisoner: nn.Module | None = None,

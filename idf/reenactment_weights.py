@@ -14,12 +14,11 @@ from idf.parsing import Parsing, open_parsed, parsing_quality, train_parser
 from idf.reenactment_results import parser_name, poisoner_for
 from idf.results import stored
 from idf.video import open_video
-from idf.weights import add_training_arguments, command, export, hardware
+from idf.weights import add_training_arguments, changed_settings, command, export, hardware
 
 NAMES = ("parser", "parser_photos", "poisoner")
-# the settings that make another PG; one for every eps will do
-MAKES_PG = ("person", "target", "width", "batch", "lr", "lambda_l1", "masked", "background", "poison_iterations", "batch_pg",
-            "lr_pg", "lr_d_b", "lr_inner", "inner_steps", "round_off", "follow", "restart_every", "delay", "lambda_adv")
+# what does not make another PG: one serves for every eps, and knows nothing of the forger's length
+FREE = ("eps", "iterations", "checkpoint_every", "live_iterations")
 
 
 def add_arguments(parser) -> None:
@@ -60,9 +59,9 @@ def _made_for(config: VideoConfig, folder: Path) -> bool:
     """Is the shipped PG one for this film?"""
     index = folder / "manifest.json"
     entry = json.loads(index.read_text()).get("poisoner", {}) if index.is_file() else {}
-    made = entry.get("settings", {})
-    same = all(made.get(name, getattr(VideoConfig, name)) == getattr(config, name) for name in MAKES_PG)
-    return not config.video and entry.get("size") == config.size and same
+    made, asked = ({name: value for name, value in settings.items() if name not in FREE}
+                   for settings in (entry.get("settings", {}), changed_settings(config)))
+    return not config.video and entry.get("size") == config.size and made == asked
 
 
 def shorten(config: VideoConfig) -> VideoConfig:

@@ -4,7 +4,6 @@ A video is decoded by PyAV; landmarks come from dlib (the extra `video`) or from
 run, as faces are.
 """
 
-import hashlib
 import importlib.util
 import os
 import sys
@@ -20,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from idf.config import ROOT, UserError, VideoConfig
+from idf.config import ROOT, UserError, VideoConfig, digest
 from idf.data import open_cache, to_model
 
 LEAST_FRAMES = 50
@@ -91,7 +90,7 @@ def open_video(config: VideoConfig) -> Frames:
         state += [CROP, CUT, config.frames, config.size]
         known = {}
         items, name = _filmed(path, marks, config, known), "video"
-    key = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+    key = digest(state)
     images, index = open_cache(cache / f"{name}-{config.size}-{key}", config.size, items, known)
     landmarks = torch.tensor(index["notes"], dtype=torch.float32)
     numbers = [int(name) for name in index["names"]]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from idf.config import ROOT
 
 
 def run_two(script: str, folder: Path) -> None:

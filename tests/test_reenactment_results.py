@@ -152,7 +152,7 @@ def test_film_weights_ship_with_their_manifest(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("changes, fits", [
     ({}, True), ({"eps": 0.05}, True), ({"person": 5}, False), ({"masked": False}, False), ({"follow": 0}, False),
-    ({"video": "me.mp4"}, False)])
+    ({"frames": 90}, False), ({"video": "me.mp4"}, False)])
 def test_another_film_gets_a_poisoner_of_its_own(shipped, monkeypatch, changes, fits):
     reenactment_weights.TRAIN["poisoner"](CONFIG, shipped / "work", shipped)
     config = load_video_config("smoke", **changes)
