@@ -14,11 +14,15 @@ from idf.config import UserError
 
 # Imported only when called: torch takes seconds, `idf --help` should not.
 COMMANDS = {
+    "protect": ("idf.protect", "infect the faces of photos of your own, so that attribute editors fail on them"),
+    "check": ("idf.check", "show what the shipped editors make of a photo and of its protected copy"),
     "run": ("idf.report", "execute the notebooks and gather them on one page"),
     "weights": ("idf.weights", "train the shipped weights again"),
     "film-weights": ("idf.reenactment_weights", "train the shipped weights of the film scenario again"),
+    "protect-results": ("idf.protect_results", "measure the protection of photos, write data/results/protect.json"),
     "results": ("idf.results", "measure the defence, write data/results/"),
     "reenact": ("idf.reenactment_results", "measure the poisoning of films, write data/results/"),
+    "links": ("idf.links", "write the repository's address into the README and the notebooks"),
     "bench": ("idf.bench", "measure speed, write data/results/speed.json"),
 }
 

@@ -295,13 +295,18 @@ def _read(path: Path) -> Image.Image:
             if image.mode == "F":
                 raise ValueError("floating-point pixels have no fixed range")
             if image.mode.startswith("I"):  # 16 bits: convert("RGB") would clip at 255 instead of scaling
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+                image = scaled_to_8_bits(image)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("RGB")
     except Exception as error:  # decoders fail on broken files with nearly every exception there is
         raise ValueError(str(error).replace(str(path), path.name) or type(error).__name__) from error
+
+
+def scaled_to_8_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits as one of 8."""
+    return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
 
 
 def open_cache(folder: Path, size: int, items: Iterator[tuple], known: dict | None = None, channels: int = 3,

@@ -78,7 +78,7 @@ def grid(images: Sequence[Sequence[Tensor]], rows: Sequence[str] = (), columns: 
     cell: inches of one image, by default what the notebook's width gives.
     """
     count = len(images[0])
-    left = 0.09 * max(map(len, rows), default=0)
+    left = 0.09 * max((len(line) for name in rows for line in name.split("\n")), default=0)
     cell = cell or min(1.5, (WIDTH - left) / count)
     head = 0.08 + 0.17 * (1 + max(name.count("\n") for name in columns)) if columns else 0
     size = (cell * count + left, cell * len(images) + head + (0.45 if title else 0))
@@ -345,4 +345,21 @@ def floors(rows: Sequence[dict], title: str = "") -> Figure:
         axis.grid(axis="y", visible=False)
     axes[0].axvline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
     figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def checked(face, domains: Sequence[str], editors: dict[str, str], title: str = "") -> Figure:
+    """One face of idf.check: clean, protected and their difference; below, each editor's forgeries of both."""
+    names, j = list(domains), range(len(domains))
+    blank = torch.ones_like(face.x["clean"])
+    top = [face.x["clean"], face.x["protected"], (10 * (face.x["protected"] - face.x["clean"])).clamp(-1, 1)]
+    images, rows = [[*top, *[blank] * (len(names) - 3)]], ["clean, protected,\nchange times 10"]
+    for key, label in editors.items():
+        for variant in ("clean", "protected"):
+            images.append([face.y[key][variant][k] for k in j])
+            rows.append(label.replace(", ", ",\n") + f":\n{variant}")
+    wishes = [f"{'' if wanted else 'not '}{name.replace('_', ' ')}" for name, wanted in zip(names, face.asked.tolist())]
+    figure = grid(images, rows, title=title)
+    for axis, name in zip(figure.axes[len(names) :], wishes):
+        axis.set_title(name, fontsize=9, loc="center")
     return figure

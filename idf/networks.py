@@ -10,7 +10,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from idf.config import Config, UserError
 
@@ -274,6 +273,8 @@ class ResNet18(nn.Module):
     """The backbone's features at 1/8, 1/16 and 1/32 of the size (He et al. 2016)."""
 
     def __init__(self, width: int):
+        from torchvision.models.resnet import BasicBlock  # here, not above: it takes as long to import as torch
+
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
         for i, (a, b) in enumerate(zip((1, 1, 2, 4), (1, 2, 4, 8), strict=True)):

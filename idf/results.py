@@ -8,17 +8,8 @@ from idf.config import RESULTS, ROOT, Config, UserError, find_data, load_config
 from idf.data import open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
 from idf.judge import judge_accuracy
-from idf.weights import (
-    command,
-    hardware,
-    judged_domains,
-    load_judge,
-    load_poisoner,
-    load_surrogate,
-    load_target,
-    target_name,
-    wild,
-)
+from idf.shipped import judged_domains, load_judge, load_poisoner, load_surrogate, load_target, target_name, wild
+from idf.weights import command, hardware
 
 EPS = (0.01, 0.02, 0.03, 0.05)
 FILE = RESULTS / "attribute_defence.json"

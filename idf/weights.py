@@ -13,12 +13,12 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from idf.checkpoint import load_network, save_json, save_tensors
-from idf.config import DOMAINS, ROOT, WEIGHTS, Config, UserError, VideoConfig, find_data, load_config, parse_settings
+from idf.checkpoint import save_json, save_tensors
+from idf.config import ROOT, WEIGHTS, Config, UserError, VideoConfig, find_data, load_config, parse_settings
 from idf.data import open_faces
 from idf.editing import Training, make_training, train
 from idf.judge import judge_accuracy, train_judge
-from idf.networks import DomainDiscriminator, Judge, PoisonGenerator, frozen, make_generator
+from idf.shipped import judged_domains, load_judge, load_poisoner, load_surrogate, load_target, target_name, wild
 
 NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "poisoner_queries",
          "target_Res6_tuned", "target_Res6_DD")
@@ -28,41 +28,6 @@ TERMS = {
     "real-video": "trained on a video of your own",
     "celeba": "trained on CelebA: for non-commercial research only",
 }
-
-
-def judged_domains(config: Config) -> tuple[str, ...]:
-    """One judge serves both settings: it knows the domains of SD and of DD."""
-    return DOMAINS[config.dataset]["SD"] + DOMAINS[config.dataset]["DD"]
-
-
-def wild(config: Config) -> Config:
-    """The same settings with the domains that PG never met (DD)."""
-    return dataclasses.replace(config, domains=DOMAINS[config.dataset]["DD"])
-
-
-def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
-    """SM and its D_A, frozen."""
-    folder = folder or config.weights
-    surrogate = load_network(make_generator("Res6", config), folder / "surrogate.safetensors")
-    d_a = DomainDiscriminator(config.size, len(config.domains), config.width_d)
-    return frozen(surrogate), frozen(load_network(d_a, folder / "d_a.safetensors"))
-
-
-def load_poisoner(config: Config, name: str = "poisoner", folder: Path | None = None) -> nn.Module:
-    """PG; name is poisoner, poisoner_no_ats (no alternation) or poisoner_queries (SM imitated M). Frozen."""
-    poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
-    return frozen(load_network(poisoner, (folder or config.weights) / f"{name}.safetensors"))
-
-
-def target_name(config: Config, tuned: bool = False) -> str:
-    """The file's name of M; config.domains decides whether it is the one of SD or of DD."""
-    return f"target_{config.target}" + ("_DD" * (config.domains == DOMAINS[config.dataset]["DD"])) + "_tuned" * tuned
-
-
-def load_target(config: Config, folder: Path | None = None, tuned: bool = False) -> nn.Module:
-    """M, trained apart; or, if tuned, M that began with the surrogate's weights and learned on other faces. Frozen."""
-    path = (folder or config.weights) / f"{target_name(config, tuned)}.safetensors"
-    return frozen(load_network(make_generator(config.target, config), path))
 
 
 def load(config: Config, name: str, folder: Path) -> None:
@@ -85,12 +50,6 @@ def shorten(config: Config) -> Config:
     n = config.live_iterations
     return dataclasses.replace(config, iterations=n, target_iterations=n,
                                judge_iterations=max(n, config.judge_iterations // 10))
-
-
-def load_judge(config: Config, folder: Path | None = None) -> nn.Module:
-    """The judge for judged_domains(config). Frozen."""
-    judge = Judge(len(judged_domains(config)), config.width_judge)
-    return frozen(load_network(judge, (folder or config.weights) / "judge.safetensors"))
 
 
 def add_arguments(parser) -> None:
