@@ -179,9 +179,13 @@ def put_back(pixels: np.ndarray, place: Place, delta: Tensor, eps: float) -> np.
     fade = 0.5 - 0.5 * torch.cos(torch.pi * fade)
     window, (left, top) = _window(pixels, place)
     height, width = window.shape[:2]
-    shrink = _sampler(place, (left, top), (height, width), delta.shape[-1])
-    change = _least_change(shrink, delta.float() * fade * fade[:, None], (3, height, width)).clamp(-eps, eps)
-    new = torch.from_numpy(window.copy()) + 127.5 * change.permute(1, 2, 0)
+    # a large face is solved for on a photo `by` times smaller: the change is smooth there, and enlarging it loses nothing
+    by = max(1, round(place.side / (2 * CROP)))
+    shape = -(-height // by), -(-width // by)
+    shrink = _sampler(Place(place.matrix / by), np.array([left, top]) / by, shape, delta.shape[-1])
+    change = _least_change(shrink, delta.float() * fade * fade[:, None], (3, *shape))
+    change = F.interpolate(change[None], scale_factor=by, mode="bicubic")[0, :, :height, :width] if by > 1 else change
+    new = torch.from_numpy(window.copy()) + 127.5 * change.clamp(-eps, eps).permute(1, 2, 0)
     out = pixels.copy()
     out[top : top + height, left : left + width] = new.round().clamp(0, 255).to(torch.uint8).numpy()
     return out
@@ -210,8 +214,8 @@ def _least_change(shrink: Callable[[Tensor], Tensor], delta: Tensor, shape: tupl
     return transposed(q)
 
 
-def _sampler(place: Place, corner: tuple[int, int], shape: tuple[int, ...], size: int) -> Callable[[Tensor], Tensor]:
-    """The linear map from a window (3, h, w) of the photo to the aligned face (3, size, size)."""
+def _sampler(place: Place, corner, shape: tuple[int, ...], size: int) -> Callable[[Tensor], Tensor]:
+    """The linear map from a window (3, h, w) of the photo, its left top at `corner`, to the aligned face (3, size, size)."""
     # about one sample a pixel of the photo, at least as many as CelebA's own pictures have
     n = CROP * max(1, round(place.side / CROP))
     u = (torch.arange(n, dtype=torch.float64) + 0.5) * (CROP / n)

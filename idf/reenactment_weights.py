@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import time
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -11,12 +13,14 @@ from idf.config import RESULTS, ROOT, UserError, VideoConfig, load_video_config,
 from idf.faces import LABELS
 from idf.networks import BiSeNet, PoisonGenerator, frozen
 from idf.parsing import Parsing, open_parsed, parsing_quality, train_parser
-from idf.reenactment_results import parser_name, poisoner_for
+from idf.reenactment import make_reenactor
+from idf.reenactment_results import parser_name, poisoner_for, train_forger
 from idf.results import stored
 from idf.video import open_video
 from idf.weights import add_training_arguments, changed_settings, command, export, hardware
 
-NAMES = ("parser", "parser_photos", "poisoner")
+FORGERS = {"forger": "clean", "forger_reseed": "reseed", "forger_infected": "ours"}  # the film that each learned from
+NAMES = ("parser", "parser_photos", "poisoner", *FORGERS)
 # what does not make another PG: one serves for every eps, and knows nothing of the forger's length
 FREE = ("eps", "iterations", "checkpoint_every", "live_iterations")
 
@@ -48,11 +52,24 @@ def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Modul
     Raises UserError for a file that is missing or does not fit; and for PG of another film than the one it was made for.
     """
     folder = folder or config.weights
+    if name in FORGERS:
+        return load_forger(config, name, folder)
     if name == "poisoner" and folder == config.weights and not _made_for(config, folder):
         raise UserError("The shipped PG belongs to another film: train one on this.")
     network = (PoisonGenerator(config.width_pg, config.levels_pg) if name == "poisoner"
                else BiSeNet(len(LABELS), config.width_parser))
     return frozen(load_network(network, folder / f"{name}.safetensors"))
+
+
+def load_forger(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Module:
+    """M ("forger"), M of another seed ("forger_reseed") or M' ("forger_infected") of the procedural film. Frozen."""
+    path = (folder or config.weights) / f"{name}.safetensors"
+    return frozen(load_network(make_reenactor("CNet", small_forger(config)), path))
+
+
+def small_forger(config: VideoConfig) -> VideoConfig:
+    """The settings of the forgers that ship, three narrow CNets, so that they stay small."""
+    return dataclasses.replace(config, width=min(12, config.width))
 
 
 def _made_for(config: VideoConfig, folder: Path) -> bool:
@@ -107,9 +124,18 @@ def _poisoner(config: VideoConfig, work: Path, out: Path) -> None:
     export(config, out, "poisoner", run.best, run.iteration, run.seconds)
 
 
+def _forger(config: VideoConfig, work: Path, out: Path, name: str) -> None:
+    config, start = small_forger(config), time.monotonic()
+    poisoner = load(config, "poisoner", out) if FORGERS[name] == "ours" else None
+    network, _ = train_forger(FORGERS[name], config, open_video(config), "CNet", work, poisoner)
+    export(config, out, name, network, config.iterations, time.monotonic() - start,
+           {"film": FORGERS[name], "target": "CNet"})
+
+
 TRAIN = {
     "parser": _parser,
     # without CelebAMask-HQ pairs at hand, drawn faces must do
     "parser_photos": lambda config, work, out: _parser(config, work, out, "parser_photos"),
     "poisoner": _poisoner,
+    **{name: partial(_forger, name=name) for name in FORGERS},
 }

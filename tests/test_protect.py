@@ -13,7 +13,7 @@ from PIL import Image
 
 from idf import cli, protect_results
 from idf.check import EDITORS, VARIANTS, check
-from idf.config import UserError
+from idf.config import ROOT, UserError
 from idf.faces import render_faces
 from idf.photo import open_photo
 from idf.protect import LOG, protect
@@ -234,3 +234,11 @@ def test_importing_protect_stays_light():
 def test_an_unknown_place_is_named(capsys):
     with pytest.raises(UserError, match="There is no photo"):
         check("none.png", "none.png")
+
+
+def test_the_readme_table_of_photos_is_generated_from_the_results():
+    found = json.loads(protect_results.FILE.read_text())
+    before, after = protect_results.MARKS
+    assert (ROOT / "README.md").read_text().split(before)[1].split(after)[0].strip() == protect_results.table(found)
+    assert {"photos", "faces_found", "seconds_per_photo", "start_seconds", "dsr", "psnr", "explorer_ms"} <= found.keys()
+    assert "/" not in found["command"] and [row["eps"] for row in found["rows"]] == list(protect_results.EPS)

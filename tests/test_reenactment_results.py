@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from idf import cli, live, reenactment_results, reenactment_weights
+from idf import cli, live, metrics, reenactment_results, reenactment_weights
 from idf.config import RESULTS, ROOT, UserError, load_video_config
+from idf.data import to_model
 from idf.faces import render_faces
+from idf.reenactment import draw_landmarks, forge_frames
 from idf.reenactment_results import (
     EXPERIMENTS,
     FILE,
@@ -142,7 +144,8 @@ def test_film_weights_ship_with_their_manifest(tmp_path, capsys, monkeypatch):
     assert "parser_photos: left out" in capsys.readouterr().out
     check_manifest(tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert set(manifest) == {"parser", "poisoner"} and manifest["parser"]["terms"] == "MIT"
+    assert set(manifest) == {"parser", "poisoner", *reenactment_weights.FORGERS} and manifest["parser"]["terms"] == "MIT"
+    assert [manifest[name]["film"] for name in reenactment_weights.FORGERS] == ["clean", "reseed", "ours"]
     assert {"miou", "face_iou"} <= manifest["parser"]["quality"].keys() and "domains" not in manifest["poisoner"]
     [row] = json.loads((tmp_path / "out" / "face_parsing.json").read_text())
     assert row["dataset"] == "procedural" and row["miou"] == manifest["parser"]["quality"]["miou"] and row["images"]
@@ -192,6 +195,17 @@ def test_stored_rows_have_their_keys(file):
         assert KEYS <= row.keys() and row["command"].startswith("idf reenact") and "/" not in row["command"]
         assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in METHODS
         assert row["psnr"] is None or row["psnr"] >= 38 or row["eps"] > 0.02
+
+
+def test_the_shipped_forgers_forge_the_film_and_differ_from_each_other():
+    """Preset demo's weights on a few drawn frames that they never saw: near the truth, and not one the copy of another."""
+    config = load_video_config("demo")
+    batch = talking_face(config.person, range(1500, 1516), config.size)
+    z = draw_landmarks(batch.landmarks, config.size)
+    y = {name: forge_frames(reenactment_weights.load_forger(config, name), z, config) for name in reenactment_weights.FORGERS}
+    for forged in y.values():
+        assert metrics.l1(forged, to_model(batch.images)).mean() < 0.08
+    assert min(metrics.l1(y["forger"], y[name]).mean() for name in ("forger_reseed", "forger_infected")) > 0.005
 
 
 def test_the_readme_table_of_films_is_generated_from_the_rows():
