@@ -108,5 +108,6 @@ def table(found: dict) -> str:
         granted = ", ".join(f"{row['wishes_granted'][name][names[0]]:.0%}" for name in ("clean", "protected"))
         lines.append(f"| {row['eps']:g} ({row['eps'] * 127.5:.1f}/255) | {row['psnr']:.1f} dB | {moved} | {granted} | "
                      f"{row['dsr_noise']:.0%} | {row['dsr_jpeg_95']:.0%} | {row['dsr_jpeg_75']:.0%} |")
-    return "\n".join([*lines, "", f"{found['faces_found']} of {found['photos']} faces found; {found['seconds_per_photo']:.1f} s "
-                      f"a photo on {found['hardware']}, {found['start_seconds']:.1f} s to start."])
+    lines += ["", f"{found['faces_found']} of {found['photos']} faces found; {found['seconds_per_photo']:.1f} s a photo on "
+              f"{found['hardware']}, {found['start_seconds']:.1f} s to start."]
+    return "\n".join(lines)

@@ -125,8 +125,8 @@ def _poisoner(config: VideoConfig, work: Path, out: Path) -> None:
 
 
 def _forger(config: VideoConfig, work: Path, out: Path, name: str) -> None:
-    config, start = small_forger(config), time.monotonic()
     poisoner = load(config, "poisoner", out) if FORGERS[name] == "ours" else None
+    config, start = small_forger(config), time.monotonic()
     network, _ = train_forger(FORGERS[name], config, open_video(config), "CNet", work, poisoner)
     export(config, out, name, network, config.iterations, time.monotonic() - start,
            {"film": FORGERS[name], "target": "CNet"})

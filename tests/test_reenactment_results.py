@@ -202,7 +202,8 @@ def test_the_shipped_forgers_forge_the_film_and_differ_from_each_other():
     config = load_video_config("demo")
     batch = talking_face(config.person, range(1500, 1516), config.size)
     z = draw_landmarks(batch.landmarks, config.size)
-    y = {name: forge_frames(reenactment_weights.load_forger(config, name), z, config) for name in reenactment_weights.FORGERS}
+    names = reenactment_weights.FORGERS
+    y = {name: forge_frames(reenactment_weights.load_forger(config, name), z, config) for name in names}
     for forged in y.values():
         assert metrics.l1(forged, to_model(batch.images)).mean() < 0.08
     assert min(metrics.l1(y["forger"], y[name]).mean() for name in ("forger_reseed", "forger_infected")) > 0.005
