@@ -213,14 +213,29 @@ def times_the_floor(to_m: list[dict], rows: list[dict]) -> str:
 
 def by_settings(rows: list[dict], dataset: str, target: str) -> list[dict]:
     """For each eps and change of settings: the floor as text, and how many times the floor each method's L1 to M is."""
-    to_m = [r for r in rows if (r["dataset"], r["target"], r["reference"]) == (dataset, target, "M")]
+    own = [r for r in rows if (r["dataset"], r["target"]) == (dataset, target)]
+    words = lambda settings: ", ".join(f"{name} {value}" for name, value in settings.items()) or "the preset's"
+    return [{"eps": eps, "settings": words(settings), **found}
+            for (eps, settings), found in _grouped(own, "eps", "settings")]
+
+
+def by_target(rows: list[dict], dataset: str, eps: float) -> list[dict]:
+    """For each target network, with the preset's settings: as by_settings, and the clean forger's L1 to x."""
+    own = [r for r in rows if (r["dataset"], r["eps"], r["settings"]) == (dataset, eps, {})]
+    return [{"target": target, **found} for (target,), found in _grouped(own, "target")]
+
+
+def _grouped(rows: list[dict], *names: str) -> list[tuple[tuple, dict]]:
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(str([row[name] for name in names]), []).append(row)
     out = []
-    for eps, settings in dict.fromkeys((r["eps"], str(r["settings"])) for r in to_m):
-        own = [r for r in to_m if (r["eps"], str(r["settings"])) == (eps, settings)]
-        of = lambda method: [r for r in own if r["method"] == method]
-        words = ", ".join(f"{name} {value}" for name, value in own[0]["settings"].items())
-        out.append({"eps": eps, "settings": words or "the preset's", "floor": spread(of("reseed"), "l1", 4),
-                    **{method: times_the_floor(of(method), own) for method in METHODS}})
+    for own in groups.values():
+        of = lambda method, reference="M": [r for r in own if (r["method"], r["reference"]) == (method, reference)]
+        found = {"seeds": len({r["seed"] for r in own}), "floor": spread(of("reseed"), "l1", 4),
+                 "clean": spread(of("clean", "x"), "l1", 4),
+                 **{method: times_the_floor(of(method), own) for method in METHODS[1:]}}
+        out.append((tuple(own[0][name] for name in names), found))
     return out
 
 

@@ -26,6 +26,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
+from idf.committing import drop_progress, findings
 from idf.config import (
     ROOT,
     Config,
@@ -79,7 +80,7 @@ def add_arguments(parser) -> None:
 
 
 def main(args) -> int:
-    """`idf run`. Returns 0, or 1 if a notebook fails, or 2 if it fails by a mistake of the user."""
+    """`idf run`. Returns 0, or 1 if a notebook fails, or 2 if it does by a mistake of the user or may not be committed."""
     settings = parse_settings(args.set)
     sources = {"data_root": find_data(args.data), "video": find_video(args.video)}
     sizes = check_settings(args.preset, args.seed, sources, settings)
@@ -95,29 +96,22 @@ def main(args) -> int:
     facts = {"preset": args.preset, "data": " and ".join(data) or "procedural faces",
              "size": " and ".join(f"{size} px" for size in sizes), "seed": args.seed, **settings}
     status = run(rows, out, facts)
-    if args.update and status == 0:
-        for row in rows:
-            notebook = nbformat.read(out / row.notebook.name, as_version=4)
-            drop_progress(notebook)
-            nbformat.write(notebook, row.notebook)
-    return status
+    return write_back(rows, out) if args.update and status == 0 else status
 
 
-def drop_progress(notebook) -> None:
-    """Progress bars are for who waits, not for who reads: a committed notebook keeps none."""
-    for cell in notebook.cells:
-        outputs = []
-        for output in cell.get("outputs", []):  # a kernel may send a line and its end apart
-            if outputs and output.get("name") == outputs[-1].get("name") == "stdout":
-                outputs[-1].text += output.text
-            else:
-                outputs.append(output)
-        for output in outputs:
-            if output.get("name") == "stdout":
-                lines = (line.rsplit("\r", 1)[-1] for line in output.text.splitlines(keepends=True))
-                output.text = "".join(line for line in lines if not re.search(r"\d%\|", line))
-        if "outputs" in cell:
-            cell.outputs = [o for o in outputs if o.get("name") != "stdout" or o.text.strip()]
+def write_back(rows: list[Row], out: Path) -> int:
+    """Takes the executed notebooks over into notebooks/, all or none; 2, and a sentence each, for what must be mended."""
+    executed = {row.notebook: nbformat.read(out / row.notebook.name, as_version=4) for row in rows}
+    for notebook in executed.values():
+        drop_progress(notebook)
+    found = [f"{path.name}, {finding}" for path, notebook in executed.items() for finding in findings(notebook)]
+    if found:
+        lines = [*found, f"Nothing was written back: the executed notebooks are in {os.path.relpath(out)}."]
+        print(*(f"idf: {line}" for line in lines), sep="\n", file=sys.stderr)
+        return 2
+    for path, notebook in executed.items():
+        nbformat.write(notebook, path)
+    return 0
 
 
 def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> list[int]:

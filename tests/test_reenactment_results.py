@@ -19,6 +19,7 @@ from idf.reenactment_results import (
     MARKS,
     METHODS,
     by_settings,
+    by_target,
     differences,
     expression,
     table,
@@ -106,6 +107,10 @@ def test_other_settings_beside_their_own_floor():
     assert (first["settings"], first["floor"], first["ours"]) == ("the preset's", "0.0400", "1.25")
     assert (second["settings"], second["floor"], second["ours"]) == ("iterations 9000", "0.0200", "1.50")
     assert second["brightened"] == "–"
+    clean = row | {"method": "clean", "reference": "x", "l1": 0.07, "target": "CNet"}
+    res6, cnet = by_target([*rows, clean], "real-video", 0.02)
+    assert (res6["target"], res6["ours"], res6["seeds"]) == ("Res6", "1.25", 1)
+    assert (cnet["target"], cnet["floor"], cnet["clean"], cnet["ours"]) == ("CNet", "9.0000", "0.0700", "–")
 
 
 def test_differences_by_hand():

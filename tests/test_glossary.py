@@ -1,0 +1,50 @@
+"""The glossary names only what exists in the code, and all the names that the notebooks use for the paper's symbols."""
+
+import dataclasses
+import functools
+import importlib
+import re
+
+import nbformat
+import pytest
+
+from idf.config import ROOT, Config, VideoConfig
+
+SETTINGS = {field.name for cls in (Config, VideoConfig) for field in dataclasses.fields(cls)}
+ROWS = [[cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        for line in (ROOT / "notebooks" / "GLOSSARY.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith(("| symbol", "| term"))]
+NAMES = sorted({name for row in ROWS for name in re.findall(r"`(.+?)`", row[1])})
+
+
+@functools.cache
+def identifiers():
+    cells = [cell.source for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+             for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return set(re.findall(r"\w+", "\n".join([*cells, *(path.read_text() for path in (ROOT / "idf").glob("*.py"))])))
+
+
+def test_every_row_has_a_symbol_code_a_meaning_and_a_place():
+    assert ROWS and all(len(row) == 4 and all(row) and "`" in row[1] for row in ROWS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_code_name_exists(name):
+    module, _, attribute = name.rpartition(".")
+    if module:
+        found = (attribute in SETTINGS if module == "config" and attribute.islower()
+                 else hasattr(importlib.import_module(f"idf.{module}"), attribute))
+    else:
+        found = name in identifiers()
+    assert found
+
+
+def test_the_names_of_both_scenarios_are_in_it():
+    both = "x x_infected delta y y_infected surrogate poisoner target d_b loss_adv config.eps"
+    editing = "c c_trg c_rev targets d_a mu loss_bs loss_cyc loss_dom loss_influence"
+    films = "z infected temporary mask metrics.dsr_frames"
+    measured = "metrics.dsr metrics.psnr metrics.lpips metrics.lbp"
+    assert set(" ".join((both, editing, films, measured)).split()) <= set(NAMES)
+    told = " ".join(row[0] for row in ROWS)
+    for term in ("tau", "gray-box", "white-box", "black-box", "SD, DD", "ATS", "TDE", "DSR", "floor", "control", "judge"):
+        assert term in told
