@@ -13,7 +13,7 @@ DATA_OPTION = $(if $(DATA),--data "$(DATA)")
 VIDEO_OPTION = $(if $(VIDEO),--video "$(VIDEO)")
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab weights bench notebooks clean
+.PHONY: help run test lab explore weights bench notebooks clean
 
 help:  ## list these commands
 	@echo "make run [DATA=folder] [VIDEO=file] [PRESET=demo] [SEED=0]"
@@ -27,6 +27,9 @@ test: .venv/.installed-test  ## run all tests, notebooks included
 
 lab: .venv/.installed-run  ## open the notebooks in JupyterLab
 	@$(BIN) -m jupyterlab --notebook-dir=.
+
+explore: .venv/.installed-video  ## try the defence with controls, in the browser (also on a photo of your own)
+	@$(BIN) -m idf.explorer_server
 
 weights: .venv/.installed-run  ## train all shipped weights again (MASKS: a CelebAMask-HQ folder; resumes where it stopped)
 	@$(BIN) -m idf weights $(DATA_OPTION)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from idf import baselines, losses
+from idf import baselines, losses, metrics
 from idf.checkpoint import write_atomically
 from idf.config import HAIR, UserError
 from idf.data import to_model, to_uint8
@@ -16,7 +16,6 @@ from idf.photo import Photo, Place, aligned, find_faces, open_photo, recompresse
 from idf.protect import psnr_of_faces
 from idf.shipped import load_judge, load_surrogate, load_target, photo_config
 
-THRESHOLD = 0.05  # of the DSR; idf.metrics, which holds it too, takes long to import
 EDITORS = {"apart": "Res6, trained apart", "tuned": "Res6, trained on from the surrogate", "surrogate": "the surrogate"}
 VARIANTS = {"protected": "protected", "noise": "colour noise", "jpeg_95": "protected, JPEG 95", "jpeg_75": "JPEG 75"}
 
@@ -32,11 +31,11 @@ class Seen:
 
     def l2(self, editor: str, variant: str) -> Tensor:
         """Mean squared difference of each forgery to the clean one, (J,)."""
-        return (self.y[editor][variant] - self.y[editor]["clean"]).square().mean((1, 2, 3))
+        return metrics.l2(self.y[editor][variant], self.y[editor]["clean"])
 
     def dsr(self, editor: str, variant: str) -> float:
         """Share of the forgeries moved by an L2 above .05."""
-        return (self.l2(editor, variant) > THRESHOLD).float().mean().item()
+        return (self.l2(editor, variant) > metrics.DSR_THRESHOLD).float().mean().item()
 
 
 def add_arguments(parser) -> None:

@@ -11,9 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from skimage.feature import local_binary_pattern
 from torch import Tensor
-from torchvision.transforms.functional import rgb_to_grayscale
 
 from idf.losses import widen
 
@@ -60,7 +58,10 @@ def edit_success(seen: Tensor, targets: Tensor, c: Tensor) -> tuple[int, int]:
 
 def lbp(x: Tensor, points: int = 8, radius: float = 1.0) -> np.ndarray:
     """Local binary patterns of one image (3, S, S), as an (S, S) array of 0..255 (Guo, Zhang and Zhang 2010)."""
-    grey = rgb_to_grayscale((x.float() + 1) / 2).squeeze(0).mul(255).round().byte().cpu().numpy()
+    from skimage.feature import local_binary_pattern  # here: a page of the explorer does without its memory
+
+    weights = torch.tensor([0.2989, 0.587, 0.114], device=x.device)[:, None, None]  # of ITU-R BT.601
+    grey = (weights * (x.float() + 1) / 2).sum(0).mul(255).round().byte().cpu().numpy()
     return local_binary_pattern(grey, points, radius).astype(np.uint8)
 
 

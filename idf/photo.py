@@ -103,7 +103,7 @@ def _decoded(image: Image.Image, name: str) -> Photo:
     exif.pop(0x0112, None)  # the orientation: the pixels are upright now
     if image.mode.startswith("I"):
         image = scaled_to_8_bits(image)
-        notes.append("It has 16 bits a channel: it is written with 8.")
+        notes.append("It has 16 bits a channel: 8 of them are used.")
     if image.mode == "F":
         raise UserError(f"{name} has floating-point pixels, which have no fixed range: save it with 8 bits.")
     alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
@@ -113,7 +113,7 @@ def _decoded(image: Image.Image, name: str) -> Photo:
         notes.append("Its colours are converted to sRGB.")
     elif image.mode not in ("RGB", "RGBA"):
         if image.mode in ("L", "LA", "1"):
-            notes.append("It is grey: the protected photo is in colour, since the change is.")
+            notes.append("It is grey, and the change has colours.")
         icc = icc if space == b"RGB " else None
     pixels = np.asarray(image.convert("RGBA" if alpha is not None else "RGB"))[..., :3]
     return Photo(name, np.ascontiguousarray(pixels), alpha, icc, exif.tobytes() if exif else b"", tuple(notes))
@@ -130,7 +130,8 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 @cache
-def _finder() -> Callable:
+def finder() -> Callable:
+    """dlib's, kept: its model takes 100 MB and half a second. `finder.cache_clear()` lets it go."""
     from idf.video import face_finder  # with PyAV, which a photo given with its place does not need
 
     return face_finder()
@@ -142,7 +143,7 @@ def find_faces(photo: Photo) -> list[Place]:
     scale = min(2.0, LONGEST / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(photo.pixels).resize(size, Image.Resampling.BICUBIC))
-    found = _finder()(small)
+    found = finder()(small)
     if not found:
         raise UserError(f"No face was found in {photo.name}: use a photo that shows one from the front, at least 40 pixels "
                         "wide, its eyes uncovered.")

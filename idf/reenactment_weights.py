@@ -13,9 +13,9 @@ from idf.config import RESULTS, ROOT, UserError, VideoConfig, load_video_config,
 from idf.faces import LABELS
 from idf.networks import BiSeNet, PoisonGenerator, frozen
 from idf.parsing import Parsing, open_parsed, parsing_quality, train_parser
-from idf.reenactment import make_reenactor
 from idf.reenactment_results import parser_name, poisoner_for, train_forger
 from idf.results import stored
+from idf.shipped import load_forger, small_forger
 from idf.video import open_video
 from idf.weights import add_training_arguments, changed_settings, command, export, hardware
 
@@ -59,17 +59,6 @@ def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Modul
     network = (PoisonGenerator(config.width_pg, config.levels_pg) if name == "poisoner"
                else BiSeNet(len(LABELS), config.width_parser))
     return frozen(load_network(network, folder / f"{name}.safetensors"))
-
-
-def load_forger(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Module:
-    """M ("forger"), M of another seed ("forger_reseed") or M' ("forger_infected") of the procedural film. Frozen."""
-    path = (folder or config.weights) / f"{name}.safetensors"
-    return frozen(load_network(make_reenactor("CNet", small_forger(config)), path))
-
-
-def small_forger(config: VideoConfig) -> VideoConfig:
-    """The settings of the forgers that ship, three narrow CNets, so that they stay small."""
-    return dataclasses.replace(config, width=min(12, config.width))
 
 
 def _made_for(config: VideoConfig, folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The trained networks of scenario 1, from the folder that holds their weights. Imports little, so that it starts soon."""
+"""Trained networks from the folder that holds their weights. Imports little, so that what needs no training starts soon."""
 
 import dataclasses
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from idf.checkpoint import load_network
-from idf.config import DOMAINS, Config, load_config
-from idf.networks import DomainDiscriminator, Judge, PoisonGenerator, frozen, make_generator
+from idf.config import DOMAINS, Config, VideoConfig, load_config
+from idf.networks import CNet, DomainDiscriminator, Judge, PoisonGenerator, frozen, make_generator
 
 
 def judged_domains(config: Config) -> tuple[str, ...]:
@@ -54,3 +54,14 @@ def load_judge(config: Config, folder: Path | None = None) -> nn.Module:
 def photo_config() -> Config:
     """The settings of the weights that were trained on CelebA, which serve photos. No folder of faces is behind them."""
     return load_config("demo", data_root="photos")
+
+
+def small_forger(config: VideoConfig) -> VideoConfig:
+    """The settings of the forgers of the film that ship, three narrow CNets, so that they stay small."""
+    return dataclasses.replace(config, width=min(12, config.width))
+
+
+def load_forger(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Module:
+    """M ("forger"), M of another seed ("forger_reseed") or M' ("forger_infected") of the procedural film. Frozen."""
+    path = (folder or config.weights) / f"{name}.safetensors"
+    return frozen(load_network(CNet(0, small_forger(config).width), path))

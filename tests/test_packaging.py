@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 VIDEO = PROJECT["optional-dependencies"]["video"]
 NEEDED = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 
 def ranges(requirements):
@@ -89,7 +89,7 @@ def make(*arguments, cwd=ROOT):
 
 
 def test_make_help_lists_every_command():
-    for target in ("run", "test", "lab", "weights", "bench", "notebooks", "clean"):
+    for target in ("run", "test", "lab", "explore", "weights", "bench", "notebooks", "clean"):
         assert f"make {target} " in make("help").stdout
 
 

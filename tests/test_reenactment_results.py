@@ -25,6 +25,7 @@ from idf.reenactment_results import (
     table,
     train_forger,
 )
+from idf.shipped import load_forger
 from idf.talking import talking_face
 from idf.video import open_video, write_film
 from idf.weights import check_manifest
@@ -208,7 +209,7 @@ def test_the_shipped_forgers_forge_the_film_and_differ_from_each_other():
     batch = talking_face(config.person, range(1500, 1516), config.size)
     z = draw_landmarks(batch.landmarks, config.size)
     names = reenactment_weights.FORGERS
-    y = {name: forge_frames(reenactment_weights.load_forger(config, name), z, config) for name in names}
+    y = {name: forge_frames(load_forger(config, name), z, config) for name in names}
     for forged in y.values():
         assert metrics.l1(forged, to_model(batch.images)).mean() < 0.08
     assert min(metrics.l1(y["forger"], y[name]).mean() for name in ("forger_reseed", "forger_infected")) > 0.005
