@@ -18,7 +18,6 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ImageOps import exif_transpose
 from torch import Tensor
 
-from idf.checkpoint import write_atomically
 from idf.config import UserError
 from idf.data import CROP, scaled_to_8_bits
 
@@ -29,7 +28,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 # upper and lower 20 rows
 TEMPLATE = np.array([[69.7, 93.3], [108.3, 93.3], [88.5, 115.5], [71.5, 133.5], [106.5, 133.5]])
 LEAST_SIDE = 64  # of a crop, in pixels of the photo: below it the networks see more pixels than there are
-LONGEST = 1600  # the detector sees the photo at twice its size, but not beyond this
+LONGEST = 1600  # the detector gets the photo at twice its size, but not beyond this, and doubles it once more
+WRITTEN_QUALITY = 95  # of a JPEG that is asked for
 FEATHER = 0.06  # share of the crop's side over which the change fades out at the border
 STEPS, DAMPING = 12, 1e-2  # of the conjugate gradients
 
@@ -44,6 +44,7 @@ class Photo:
     icc: bytes | None = None
     exif: bytes = b""  # without the orientation, which `pixels` have already
     notes: tuple[str, ...] = ()  # what was changed in reading it, in sentences
+    path: Path | None = None  # where it was read from
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,10 @@ def open_photo(source: str | Path | bytes, name: str = "") -> Photo:
     Upright by its EXIF tag; CMYK and greys become RGB, 16 bits become 8, of an animation the first frame is taken.
     Raises UserError where it is missing, truncated, above MOST_PIXELS (before it is decoded) or no photo.
     """
-    named = name or (Path(source).name if not isinstance(source, bytes) else "the photo")
+    named = name or (str(source) if not isinstance(source, bytes) else "the photo")
+    path = None if isinstance(source, bytes) else Path(source)
+    if path and path.exists() and not path.is_file():
+        raise UserError(f"{named} is a folder or no ordinary file: give a photo.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit is above ours
@@ -77,7 +81,7 @@ def open_photo(source: str | Path | bytes, name: str = "") -> Photo:
                 if (count := image.width * image.height) > MOST_PIXELS:
                     raise UserError(f"{named} has {count / 1e6:.0f} megapixels, more than {MOST_PIXELS / 1e6:.0f}: scale it "
                                     "down first.")
-                return _decoded(image, named)
+                return _decoded(image, named, path)
     except UnidentifiedImageError:
         raise UserError(f"{named} is not a photo that can be read: give a JPEG, PNG, WebP, TIFF, BMP or GIF file (save a "
                         "HEIC or SVG picture as one of them first).") from None
@@ -88,13 +92,15 @@ def open_photo(source: str | Path | bytes, name: str = "") -> Photo:
     except FileNotFoundError:
         raise UserError(f"There is no photo {source}: check its name.") from None
     except Exception as error:  # decoders fail on broken files with nearly every exception there is
-        reason = "it is a folder" if isinstance(error, IsADirectoryError) else " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise UserError(f"{named} cannot be read ({reason or type(error).__name__}): it may be damaged, save it anew."
                         ) from error
 
 
-def _decoded(image: Image.Image, name: str) -> Photo:
+def _decoded(image: Image.Image, name: str, path: Path | None) -> Photo:
     notes = []
+    if any("16" in str(tile[3]) for tile in image.tile):  # gone after loading: 16 bits a channel in colour arrive as 8
+        notes.append("It has 16 bits a channel: 8 of them are used.")
     if getattr(image, "is_animated", False) and image.format != "MPO":  # phones hide a second view in a JPEG
         notes.append("It is animated: its first frame is used.")
     icc, exif = image.info.get("icc_profile"), image.getexif()
@@ -103,7 +109,6 @@ def _decoded(image: Image.Image, name: str) -> Photo:
     exif.pop(0x0112, None)  # the orientation: the pixels are upright now
     if image.mode.startswith("I"):
         image = scaled_to_8_bits(image)
-        notes.append("It has 16 bits a channel: 8 of them are used.")
     if image.mode == "F":
         raise UserError(f"{name} has floating-point pixels, which have no fixed range: save it with 8 bits.")
     alpha = np.asarray(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
@@ -116,7 +121,7 @@ def _decoded(image: Image.Image, name: str) -> Photo:
             notes.append("It is grey, and the change has colours.")
         icc = icc if space == b"RGB " else None
     pixels = np.asarray(image.convert("RGBA" if alpha is not None else "RGB"))[..., :3]
-    return Photo(name, np.ascontiguousarray(pixels), alpha, icc, exif.tobytes() if exif else b"", tuple(notes))
+    return Photo(name, np.ascontiguousarray(pixels), alpha, icc, exif.tobytes() if exif else b"", tuple(notes), path)
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
@@ -134,7 +139,7 @@ def finder() -> Callable:
     """dlib's, kept: its model takes 100 MB and half a second. `finder.cache_clear()` lets it go."""
     from idf.video import face_finder  # with PyAV, which a photo given with its place does not need
 
-    return face_finder()
+    return face_finder(always_twice=True)
 
 
 def find_faces(photo: Photo) -> list[Place]:
@@ -146,7 +151,7 @@ def find_faces(photo: Photo) -> list[Place]:
     found = finder()(small)
     if not found:
         raise UserError(f"No face was found in {photo.name}: use a photo that shows one from the front, at least 40 pixels "
-                        "wide, its eyes uncovered.")
+                        f"and a {LONGEST // 40}th of the photo wide, its eyes uncovered.")
     places = [place_of(points * (width / size[0], height / size[1])) for points in found]
     return sorted(places, key=lambda place: -place.side)
 
@@ -170,7 +175,9 @@ def aligned(pixels: np.ndarray, place: Place, size: int) -> Tensor:
 
 
 def put_back(pixels: np.ndarray, place: Place, delta: Tensor, eps: float) -> np.ndarray:
-    """The photo (H, W, 3) with delta (3, S, S), a change on [-1, 1] of the aligned face, added within eps; uint8.
+    """The photo (H, W, 3) with delta (3, S, S), a change on [-1, 1] of the aligned face, added; uint8.
+
+    No pixel moves by more than eps, rounded to whole grey levels.
 
     `aligned` shrinks, so many changes of the photo look like delta after it; this is the least of them. It fades out
     towards the border of the crop; beyond it the photo stays as it is, bit for bit.
@@ -243,24 +250,35 @@ def _shrinking(n: int, size: int) -> Tensor:
     return F.interpolate(eye, (size, n), mode="bicubic", antialias=True)[0, 0]
 
 
-def write_photo(path: str | Path, photo: Photo, pixels: np.ndarray, keep_metadata: bool = False) -> Path:
-    """Write pixels (H, W, 3) with the photo's transparency and colour profile, at once; PNG, or JPEG by the suffix.
+def encoded(photo: Photo, pixels: np.ndarray, suffix: str, keep_metadata: bool = False) -> bytes:
+    """The file with these pixels (H, W, 3) and the photo's transparency and colour profile: PNG, or JPEG by the suffix.
 
     keep_metadata: its EXIF too (place, time, camera), which is left out otherwise. Raises UserError for another suffix.
     """
-    path = Path(path)
-    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    options = {"icc_profile": photo.icc, **({"exif": photo.exif} if keep_metadata and photo.exif else {})}
+    if kind_of(suffix) == "JPEG":
+        return as_jpeg(pixels, WRITTEN_QUALITY, full_colour=True, **options)
+    layers, buffer = pixels if photo.alpha is None else np.dstack([pixels, photo.alpha]), io.BytesIO()
+    Image.fromarray(layers).save(buffer, "PNG", compress_level=4, **options)
+    return buffer.getvalue()
+
+
+def kind_of(suffix: str) -> str:
+    """PNG or JPEG; UserError for the suffix of anything else."""
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(suffix.lower())
     if not kind:
-        raise UserError(f"{path.name} is no name for the output: let it end in .png, which keeps every bit (or .jpg).")
-    layers = pixels if photo.alpha is None or kind == "JPEG" else np.dstack([pixels, photo.alpha])
-    options = {"icc_profile": photo.icc, **({"exif": photo.exif} if keep_metadata and photo.exif else {}),
-               **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {"compress_level": 4})}
-    write_atomically(path, lambda temporary: Image.fromarray(layers).save(temporary, kind, **options))
-    return path
+        raise UserError(f"The output cannot end in {suffix or 'nothing'!r}: let it end in .png, which keeps every bit, or "
+                        "in .jpg.")
+    return kind
 
 
-def recompressed(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """uint8 (H, W, 3) after a JPEG of this quality."""
+def as_jpeg(pixels: np.ndarray, quality: int, full_colour: bool = False, **options) -> bytes:
+    """pixels (H, W, 3) as a JPEG; unless full_colour with a quarter of the colours (4:2:0), as most programs save it."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return np.array(Image.open(buffer))
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0 if full_colour else 2, **options)
+    return buffer.getvalue()
+
+
+def recompressed(pixels: np.ndarray, quality: int, full_colour: bool = False) -> np.ndarray:
+    """uint8 (H, W, 3) after such a JPEG."""
+    return np.array(Image.open(io.BytesIO(as_jpeg(pixels, quality, full_colour))))

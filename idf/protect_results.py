@@ -31,7 +31,7 @@ def add_arguments(parser) -> None:
 
 def main(args) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        pairs = list(plan([args.photos], folder))
+        pairs = plan([args.photos], folder)
         rows = [measure(pairs, eps) for eps in EPS]
         start = start_seconds(pairs[0][0], Path(folder) / "start", rows[-1]["seconds_per_photo"])
     found = {**rows[-1], "start_seconds": start, "explorer_ms": explorer_ms(), "rows": rows, "hardware": hardware(),
@@ -102,7 +102,7 @@ def table(found: dict) -> str:
     """Markdown: a row for each eps."""
     names = list(EDITORS)
     lines = [f"| eps | PSNR of the faces | DSR {', '.join(names)} | wishes granted by *{names[0]}*, clean and protected | "
-             "DSR of colour noise | after JPEG 95 | after JPEG 75 |", "|---|---|---|---|---|---|---|"]
+             "DSR of colour noise | as JPEG 95 | as JPEG 75 |", "|---|---|---|---|---|---|---|"]
     for row in found["rows"]:
         moved = ", ".join(f"{row['dsr_by_editor']['protected'][name]:.0%}" for name in names)
         granted = ", ".join(f"{row['wishes_granted'][name][names[0]]:.0%}" for name in ("clean", "protected"))

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from idf.config import UserError
 from idf.data import CROP, to_model
 from idf.faces import render_faces
-from idf.photo import TEMPLATE, Photo, Place, aligned, find_faces, open_photo, place_of, put_back, write_photo
+from idf.photo import TEMPLATE, Photo, Place, aligned, encoded, find_faces, open_photo, place_of, put_back
 
 
 @cache
@@ -22,7 +22,7 @@ def drawn(seed=0, size=200):
     return render_faces([seed], size=size).images[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def encoded(image, kind="PNG", **options):
+def saved(image, kind="PNG", **options):
     buffer = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
     return buffer.getvalue()
@@ -34,6 +34,15 @@ def smooth(height=400, width=300):
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
+def png(width, height, bits=8, content=b"\0"):
+    """A PNG in RGB by hand; with content left out it is a few bytes that claim to be a picture of any size."""
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+
+
 def similarity(scale=1.0, degrees=0.0, shift=(0.0, 0.0)):
     turn = scale * np.array([[np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))],
                              [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))]])
@@ -43,8 +52,8 @@ def similarity(scale=1.0, degrees=0.0, shift=(0.0, 0.0)):
 # ------------------------------------------------------------------------------------------------- reading
 
 def test_open_takes_files_and_bytes(tmp_path):
-    (tmp_path / 'a "b" ..c.png').write_bytes(encoded(drawn()))
-    for source in (encoded(drawn()), tmp_path / 'a "b" ..c.png', str(tmp_path / 'a "b" ..c.png')):
+    (tmp_path / 'a "b" ..c.png').write_bytes(saved(drawn()))
+    for source in (saved(drawn()), tmp_path / 'a "b" ..c.png', str(tmp_path / 'a "b" ..c.png')):
         photo = open_photo(source)
         assert np.array_equal(photo.pixels, drawn()) and photo.alpha is None and not photo.notes
 
@@ -53,52 +62,49 @@ def test_open_takes_files_and_bytes(tmp_path):
     ("L", "PNG", "grey"), ("1", "PNG", "grey"), ("P", "PNG", ""), ("CMYK", "JPEG", "sRGB"), ("RGB", "WEBP", ""),
     ("RGB", "TIFF", ""), ("RGB", "BMP", "")])
 def test_open_makes_rgb_of_every_mode(mode, kind, note):
-    photo = open_photo(encoded(Image.fromarray(drawn()).convert(mode), kind))
+    photo = open_photo(saved(Image.fromarray(drawn()).convert(mode), kind))
     assert photo.pixels.dtype == np.uint8 and photo.pixels.shape == drawn().shape
     assert note in " ".join(photo.notes) and bool(note) == bool(photo.notes)
 
 
 def test_open_keeps_what_lies_under_transparency():
     alpha = np.arange(200, dtype=np.uint8)[:, None].repeat(200, 1)
-    photo = open_photo(encoded(np.dstack([drawn(), alpha])))
+    photo = open_photo(saved(np.dstack([drawn(), alpha])))
     assert np.array_equal(photo.pixels, drawn()) and np.array_equal(photo.alpha, alpha)
 
 
 def test_open_scales_16_bits_and_says_so():
     ramp = np.array([[0, 257, 32896, 65535]], np.uint16)
-    photo = open_photo(encoded(Image.fromarray(ramp)))
+    photo = open_photo(saved(Image.fromarray(ramp)))
     assert photo.pixels[0, :, 0].tolist() == [0, 1, 128, 255] and "16 bits" in photo.notes[0]
+
+
+def test_open_says_so_of_16_bits_in_colour():
+    row = b"\0" + struct.pack(">6H", 65535, 32896, 0, 257, 514, 65535)
+    photo = open_photo(png(2, 1, 16, row))
+    assert photo.pixels[0, 0].tolist() == [255, 128, 0] and "16 bits" in photo.notes[0]
 
 
 def test_open_takes_the_first_frame_of_an_animation():
     frames = [Image.fromarray(np.full((9, 9), v, np.uint8)) for v in (10, 200)]
-    photo = open_photo(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    photo = open_photo(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert photo.pixels[0, 0, 0] == 10 and "first frame" in photo.notes[0]
 
 
 def test_open_turns_upright_and_forgets_the_orientation():
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
-    photo = open_photo(encoded(drawn(), "PNG", exif=exif))
+    photo = open_photo(saved(drawn(), "PNG", exif=exif))
     assert np.array_equal(photo.pixels, np.rot90(drawn(), -1))
     kept = Image.Exif()
     kept.load(photo.exif)
     assert dict(kept) == {0x010F: "a camera"}
 
 
-def bomb(width, height):
-    """A PNG of a few bytes that claims to be large."""
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
-
-
 @pytest.mark.parametrize("content, words", [
     (b"", "is not a photo"), (b"no photo", "is not a photo"), (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-    (encoded(np.zeros((40, 40, 3), np.uint8), "JPEG")[:200], "cannot be read"), (bomb(10_000, 10_000), "100 megapixels"),
-    (bomb(60_000, 60_000), "scale it down"), (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a photo")])
+    (saved(np.zeros((40, 40, 3), np.uint8), "JPEG")[:200], "cannot be read"), (png(10_000, 10_000), "100 megapixels"),
+    (png(60_000, 60_000), "scale it down"), (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a photo")])
 def test_open_refuses_in_one_sentence(content, words):
     with pytest.raises(UserError, match=words) as caught:
         open_photo(content, "x.png")
@@ -106,7 +112,7 @@ def test_open_refuses_in_one_sentence(content, words):
 
 
 def test_open_names_what_is_missing_or_a_folder(tmp_path):
-    for path, words in ((tmp_path / "none.png", "There is no photo"), (tmp_path, "it is a folder")):
+    for path, words in ((tmp_path / "none.png", "There is no photo"), (tmp_path, "is a folder")):
         with pytest.raises(UserError, match=words):
             open_photo(path)
 
@@ -148,9 +154,21 @@ def test_find_faces_sorts_them_and_names_a_photo_without():
         find_faces(Photo("wall.jpg", smooth()))
 
 
-def test_a_face_of_20_pixels_is_not_found_silently():
+def test_small_faces_beside_a_large_one_are_found_too():
+    """In a photo that is scaled down for the detector, so that places are scaled back."""
+    group = np.full((1500, 2400, 3), 200, np.uint8)
+    group[100:1300, 100:1300] = np.asarray(Image.fromarray(drawn(0)).resize((1200, 1200)))
+    for i, seed in enumerate((1, 2, 4)):
+        group[200 + 400 * i : 400 + 400 * i, 1700:1900] = drawn(seed)
+    places = find_faces(Photo("group", group))
+    assert len(places) == 4 and places[0].side > 3 * places[1].side
+    middles = np.array([place.corners().mean(0) for place in places])
+    assert np.abs(middles[0] - [700, 750]).max() < 200 and np.abs(middles[1:, 0] - 1800).max() < 40
+
+
+def test_a_face_of_15_pixels_is_not_found_silently():
     small = np.full((300, 300, 3), 128, np.uint8)
-    small[100:120, 100:120] = np.asarray(Image.fromarray(drawn()).resize((20, 20)))
+    small[100:115, 100:115] = np.asarray(Image.fromarray(drawn()).resize((15, 15)))
     with pytest.raises(UserError, match="at least 40 pixels"):
         find_faces(Photo("small.jpg", small))
 
@@ -180,6 +198,12 @@ def test_put_back_gives_the_aligned_face_its_delta(scale, degrees):
     assert 0 < change.max() <= round(0.06 * 127.5)
 
 
+def inner_rows(place, shape):
+    """Pixels along the middle of the crop, from its left edge to its right one."""
+    points = np.stack([np.linspace(1, CROP - 1, 60), np.full(60, CROP / 2)], -1) @ place.matrix[:, :2].T + place.matrix[:, 2]
+    return points[:, 1].astype(int).clip(0, shape[0] - 1), points[:, 0].astype(int).clip(0, shape[1] - 1)
+
+
 def test_put_back_leaves_the_rest_bit_identical():
     photo, place = smooth(), Place(similarity(0.8, 15, (90, 110)))
     new = put_back(photo, place, torch.ones(3, 64, 64), 0.05)
@@ -188,6 +212,8 @@ def test_put_back_leaves_the_rest_bit_identical():
     outside = ((inner < -2) | (inner > CROP + 2)).any(-1)
     assert np.array_equal(new[outside], photo[outside]) and not np.array_equal(new[~outside], photo[~outside])
     assert np.mean(new[~outside] > photo[~outside]) > 0.8
+    along = (new.astype(float) - photo).mean(-1)[inner_rows(place, photo.shape)]
+    assert along[0] < 1 < 5 < along[len(along) // 2], "it fades out towards the border"
 
 
 def test_put_back_changes_no_input_and_takes_a_crop_beyond_the_photo():
@@ -199,24 +225,26 @@ def test_put_back_changes_no_input_and_takes_a_crop_beyond_the_photo():
 
 # ------------------------------------------------------------------------------------------------- writing
 
-def test_write_keeps_transparency_and_profile_and_drops_the_rest(tmp_path):
+def test_written_are_transparency_and_profile_but_not_the_rest():
     exif = Image.Exif()
     exif[0x010F] = "a camera"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     alpha = np.full((200, 200), 130, np.uint8)
-    photo = open_photo(encoded(np.dstack([drawn(), alpha]), icc_profile=profile, exif=exif))
+    photo = open_photo(saved(np.dstack([drawn(), alpha]), icc_profile=profile, exif=exif))
     for keep in (False, True):
-        with Image.open(write_photo(tmp_path / "out.png", photo, photo.pixels, keep)) as image:
+        with Image.open(io.BytesIO(encoded(photo, photo.pixels, ".PNG", keep))) as image:
             assert image.info["icc_profile"] == profile and np.array_equal(np.asarray(image), np.dstack([drawn(), alpha]))
             assert dict(image.getexif()) == ({0x010F: "a camera"} if keep else {})
-    assert [path.name for path in tmp_path.iterdir()] == ["out.png"], "nothing temporary stays"
+        with Image.open(io.BytesIO(encoded(photo, photo.pixels, ".jpg", keep))) as image:
+            assert image.info["icc_profile"] == profile and image.mode == "RGB"
+            assert dict(image.getexif()) == ({0x010F: "a camera"} if keep else {})
 
 
-def test_write_drops_a_profile_that_is_not_of_rgb():
+def test_a_profile_that_is_not_of_rgb_is_dropped():
     grey = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    assert open_photo(encoded(Image.fromarray(drawn()).convert("L"), icc_profile=grey)).icc is None
+    assert open_photo(saved(Image.fromarray(drawn()).convert("L"), icc_profile=grey)).icc is None
 
 
-def test_write_refuses_a_suffix_that_it_does_not_know(tmp_path):
-    with pytest.raises(UserError, match="out.heic is no name for the output: let it end in .png"):
-        write_photo(tmp_path / "out.heic", Photo("x", drawn()), drawn())
+def test_a_suffix_that_is_not_known_is_refused():
+    with pytest.raises(UserError, match="cannot end in '.heic': let it end in .png"):
+        encoded(Photo("x", drawn()), drawn(), ".heic")

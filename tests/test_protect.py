@@ -3,11 +3,14 @@
 import json
 import os
 import socket
+import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -15,8 +18,8 @@ from idf import cli, protect_results
 from idf.check import EDITORS, VARIANTS, check
 from idf.config import ROOT, UserError
 from idf.faces import render_faces
-from idf.photo import open_photo
-from idf.protect import LOG, protect
+from idf.photo import Photo, open_photo
+from idf.protect import LOG, protect, rectangle
 
 
 @cache
@@ -90,12 +93,15 @@ def test_protect_drops_the_metadata_unless_told():
     (["none.png"], "There is no photo none.png"),
     (["a.png", "-o", "a.png"], "a.png is the photo itself, which is never overwritten"),
     (["a.png", "-o", "there.png"], "there.png is there already: name another output with -o, or add --force."),
-    (["a.png", "-o", "out.bmp"], "out.bmp is no name for the output"),
+    (["a.png", "-o", "out.bmp"], "The output cannot end in '.bmp'"),
     (["a.png", "--eps", "0"], "eps=0.0 is outside (0, .2]"), (["a.png", "--eps", "1"], "eps=1.0 is outside (0, .2]"),
+    (["a.png", "--eps", "nan"], "eps=nan is outside"),
+    (["a.png", "--eps", "0.003"], "eps=0.003 is less than half a grey level"),
     (["a.png", "--eps", "much"], "Argument --eps: invalid float value: 'much'"),
     (["a.png", "--jobs", "0"], "--jobs 0 must be at least 1"), (["wall.png"], "No face was found in wall.png"),
-    (["empty"], "empty holds no photo"), (["a.png", "wall.png", "-o", "one.png"], "-o one.png is one file, and these are 2"),
-    (["text.jpg"], "text.jpg is not a photo")])
+    (["empty"], "empty holds no photo"), (["a.png", "wall.png", "-o", "one.png"], "-o one.png is one file, and given are"),
+    (["text.jpg"], "text.jpg is not a photo"),
+    (["a.png", "-o", "text.jpg/x.png"], "a.png was not protected (")])
 def test_protect_refuses_in_one_sentence(words, said, capsys):
     for name in ("a.png", "there.png"):
         canvas(0).save(name)
@@ -120,55 +126,115 @@ def album():
     Path("album/more").mkdir(parents=True)
     canvas(0).save("album/a.jpg", quality=95)
     canvas(1).save("album/a.png")
-    canvas(2).save("album/more/b.png")
-    Path("album/notes.txt").write_text("left alone")
+    canvas(2).save("album/more/b.PNG", "PNG")
+    Path("album/notes.heic").write_text("left alone")
     Path("album/.hidden.png").write_text("left alone")
     return Path("album")
 
 
 def made(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != LOG}
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_protect_takes_a_folder_and_goes_on_after_a_bad_photo(album, jobs, capsys):
     Path("album/broken.jpg").write_bytes(Path("album/a.jpg").read_bytes()[:900])
+    before = contents(album)
     assert run("protect", album, "-o", "out", "--jobs", jobs) == 2
     told = capsys.readouterr()
-    assert made(Path("out")) == {"a.png", "a.png.png", "more/b.png"}
-    assert "3 photos with 3 faces protected" in told.out and ", 1 not: " in told.out
-    assert "idf: broken.jpg cannot be read" in told.err and len(told.err.strip().splitlines()) == 1
-    assert json.loads(Path("out", LOG).read_text())["a.png"]["faces"] == 1
+    assert made(Path("out")) == {"a.jpg.png", "a.png.png", "more/b.png"} and contents(album) == before
+    assert "3 photos with 3 faces protected, 1 not: " in told.out
+    assert "left out, as no photos that can be read: notes.heic (1)" in told.out
+    assert "idf: album/broken.jpg cannot be read" in told.err and len(told.err.strip().splitlines()) == 1
+    assert run("protect", album, "-o", "out", "--jobs", jobs) == 2
+    assert "0 photos with 0 faces protected, 3 protected before, 1 not" in capsys.readouterr().out
 
 
-def test_protect_continues_a_killed_batch(album, capsys, monkeypatch):
-    from idf import protect as module
+def test_protect_of_the_folder_where_one_stands(album, monkeypatch, capsys):
+    monkeypatch.chdir(album)
+    assert run("protect", ".") == run("protect", ".", "-o", "inside") == run("protect", ".", "-o", "inside") == 0
+    assert made(Path("../album_protected")) == made(Path("inside")) == {"a.jpg.png", "a.png.png", "more/b.png"}
+    assert "3 protected before" in capsys.readouterr().out
 
-    done = module._protect_file
 
-    def killed(job, **options):
-        if job[0].name == "b.png":
-            raise KeyboardInterrupt
-        return done(job, **options)
+@pytest.mark.parametrize("words, said", [
+    (["album", "-o", "album"], "The copy of album/a.jpg would replace the photo album/a.jpg.png"),
+    (["one/x.png", "two/x.png", "-o", "o"], "one/x.png and two/x.png would both become")])
+def test_protect_never_replaces_a_photo_that_was_given(album, words, said, capsys):
+    for name in ("one/x.png", "two/x.png", "album/a.jpg.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        canvas(0).save(name)
+    before = contents(Path())
+    assert run("protect", *words, "--force") == 2 and contents(Path()) == before
+    assert said in capsys.readouterr().err
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "_protect_file", killed)
-        assert run("protect", album) == 130
-    assert made(Path("album_protected")) == {"a.png", "a.png.png"}
-    first = Path("album_protected/a.png").stat().st_mtime_ns
-    assert run("protect", album) == 0
-    assert "2 photos were protected before" in capsys.readouterr().out
-    assert made(Path("album_protected")) == {"a.png", "a.png.png", "more/b.png"}
-    assert Path("album_protected/a.png").stat().st_mtime_ns == first
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from idf import cli, protect
+write = protect.write_atomically
+def killed(path, content):
+    if path.name == "b.png" or "{when}" == "after" and path.name == "a.png.png":
+        write(path, content) if "{when}" == "after" else None
+        os._exit(9)
+    write(path, content)
+protect.write_atomically = killed
+cli.main(["protect", "album", "-o", "out"])
+"""
+
+
+@pytest.mark.parametrize("when, left", [("before", {"a.jpg.png", "a.png.png"}), ("after", {"a.jpg.png", "a.png.png"})])
+def test_protect_continues_a_killed_batch(album, when, left, capsys):
+    """Killed between the line in the log and the copy, and right after the copy."""
+    subprocess.run([sys.executable, "-c", KILLED.replace("{when}", when)], check=False, capture_output=True, env=os.environ)
+    assert made(Path("out")) == left
+    first = {name: Path("out", name).stat().st_mtime_ns for name in left}
+    assert run("protect", album, "-o", "out") == 0
+    assert "1 photo with 1 face protected, 2 protected before" in capsys.readouterr().out
+    assert made(Path("out")) == {"a.jpg.png", "a.png.png", "more/b.png"}
+    assert {name: Path("out", name).stat().st_mtime_ns for name in left} == first
+
+
+def test_protect_leaves_no_process_behind_when_it_is_killed(album):
+    process = subprocess.Popen([sys.executable, "-m", "idf", "protect", "album", "-o", "out", "--jobs", "2"],
+                               env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(workers := psutil.Process(process.pid).children(recursive=True)) < 3 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(workers, timeout=60)[1], "workers and the tracker of their resources end by themselves"
 
 
 def test_protect_does_not_take_another_eps_or_a_changed_photo_for_done(album, capsys):
     assert run("protect", album) == 0
-    canvas(3).save("album/more/b.png")
+    canvas(3).save("album/more/b.PNG", "PNG")
     assert run("protect", album) == 2
     assert "b.png is there already" in capsys.readouterr().err
     assert run("protect", album, "--eps", "0.05", "--force") == 0
-    assert json.loads(Path("album_protected", LOG).read_text())["a.png"]["eps"] == 0.05
+    assert run("protect", album, "--eps", "0.05") == 0
+    assert "3 protected before" in capsys.readouterr().out
+
+
+def test_protect_survives_a_damaged_log(album, capsys):
+    Path("album_protected").mkdir()
+    Path("album_protected", LOG).write_text('[]\n{"copy": "a.p\n\x00')
+    assert run("protect", album) == 0
+
+
+def test_faces_whose_crops_overlap_stay_within_eps():
+    wall = np.full((300, 500, 3), 180, np.uint8)
+    wall[60:260, 40:240], wall[60:260, 200:400] = drawn(0), drawn(1)
+    done = protect(Photo("pair", wall), eps=0.03)
+    first, second = (rectangle(place, wall.shape)[1] for place in done.places)
+    assert len(done.places) == 2 and min(first.stop, second.stop) > max(first.start, second.start) + 20
+    assert done.largest == 4
 
 
 # ------------------------------------------------------------------------------------------------- check
@@ -177,8 +243,8 @@ def test_check_shows_numbers_a_picture_and_what_they_do_not_prove(capsys):
     canvas(0).save("a.png")
     protect("a.png", "b.png", eps=0.05)
     assert run("check", "a.png", "b.png") == 0
-    said = capsys.readouterr().out
-    assert "b.png against a.png: 1 face, changed by at most 6 of 255" in said
+    said = " ".join(capsys.readouterr().out.split())
+    assert "b.png against a.png: 1 face in the photo, 1 found in the copy; changed by at most 6 of 255" in said
     assert all(label in said for label in (*EDITORS.values(), *VARIANTS.values()))
     assert "does not prove that any other editor fails" in said and "JPEG of quality 75" in said
     assert Image.open("b_check.png").size > (600, 400)
@@ -197,7 +263,7 @@ def test_check_measures_the_forgeries_of_every_editor():
 
 @pytest.mark.parametrize("other, said", [
     ("a.png", "a.png and a.png show the same"), ("small.png", "a.png has 300 x 300 pixels, small.png 60 x 60"),
-    ("far.png", "a.png and far.png differ by up to"), ("none.png", "There is no photo none.png")])
+    ("far.png", "The faces in a.png and far.png are not the same"), ("none.png", "There is no photo none.png")])
 def test_check_refuses_what_does_not_belong_together(other, said, capsys):
     canvas(0).save("a.png")
     canvas(0).resize((60, 60)).save("small.png")
@@ -212,6 +278,16 @@ def test_check_never_overwrites_a_photo(capsys):
     before = Path("b.png").read_bytes()
     assert run("check", "a.png", "b.png", "-o", "b.png") == 2
     assert "b.png is one of the photos" in capsys.readouterr().err and Path("b.png").read_bytes() == before
+    Path("other.png").write_text("mine")
+    assert run("check", "a.png", "b.png", "-o", "other.png") == 2 and Path("other.png").read_text() == "mine"
+    assert run("check", "a.png", "b.png", "-o", "folder") == 2
+
+
+def test_check_takes_what_a_site_made_of_the_copy(capsys):
+    canvas(0).save("a.png")
+    protect("a.png", "b.png", eps=0.05)
+    Image.open("b.png").save("site.jpg", quality=40)
+    assert run("check", "a.png", "site.jpg") == 0 and "colour noise" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------- real photos
