@@ -165,8 +165,8 @@ def conclusion(faces: list[Seen]) -> str:
     moved = mean(faces, lambda face: np.mean([face.dsr(editor, "protected") for editor in EDITORS]))
     later = mean(faces, lambda face: np.mean([face.dsr(editor, "jpeg_75") for editor in EDITORS]))
     text = (f"Of these three editors' forgeries {moved:.0%} differ from those of the clean photo by an L2 above "
-            f"{metrics.DSR_THRESHOLD:g}; once the copy is saved as JPEG of quality 75, {later:.0%}. That does not prove that "
-            "any other editor fails: the protection is made against these three, and in our tables an editor trained apart "
-            "that could not be queried was moved no more than by noise. A moved forgery may still show what the forger "
-            "wanted: look at the picture.")
+            f"{metrics.DSR_THRESHOLD:g}; once the copy is saved as JPEG of quality 75, {later:.0%}. "
+            "That does not prove that any other editor fails: the protection is made against these three, and in our tables "
+            "an editor trained apart that could not be queried was moved no more than by noise. A moved forgery may still "
+            "show what the forger wanted: look at the picture.")
     return "\n" + fill(text, 110)
