@@ -39,9 +39,11 @@ SEED = 0  # of the controls that are random
 TARGETS = {"apart": "Res6, trained apart", "tuned": "Res6, tuned from the surrogate", "surrogate": "the surrogate itself",
            "apart-DD": "Res6, other domains (DD)"}
 POISONERS = {"ours": "poisoner", "ours-queries": "poisoner_queries", "ours-no-ats": "poisoner_no_ats"}
-METHODS = {"ours-queries": "ours, with queries", "ours": "ours", "ours-no-ats": "ours, without alternation",
-           "ruiz": "Ruiz et al., PGD on the surrogate", "random-noise": "control: random noise",
-           "random-colour": "control: random colour noise", "brightened": "control: brightened"}
+BOTH = "ours-both"  # as idf.protect does
+METHODS = {"ours-queries": "ours, with queries", "ours": "ours", BOTH: "ours, both (as idf protect)",
+           "ours-no-ats": "ours, without alternation", "ruiz": "Ruiz et al., PGD on the surrogate",
+           "random-noise": "control: random noise", "random-colour": "control: random colour noise",
+           "brightened": "control: brightened"}
 # name: what it does, the strengths offered, and the words for one
 TRANSFORMATIONS = {"none": ("none", (0,), "none"), "jpeg": ("JPEG", (95, 90, 75, 50, 25, 10), "quality {:g}"),
                    "blur": ("blur", (0.5, 1.0, 1.5, 2.0), "{:g} px"),
@@ -166,6 +168,8 @@ def labels(state: State, target: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def perturbation(face: int, photo: bytes, method: str) -> Tensor:
     """PG(x): it does not depend on eps."""
+    if method == BOTH:
+        return sum(perturbation(face, photo, one) for one in ("ours", "ours-queries")).clamp(-1, 1)
     return poisoner(bool(photo), POISONERS[method])(subject(face, photo)[0])
 
 
@@ -173,7 +177,7 @@ def published(state: State) -> Tensor:
     """x' in 8 bits, as a picture is published."""
     x, _ = subject(state.face, state.photo)
     noise = torch.Generator().manual_seed(SEED)
-    if state.method in POISONERS:
+    if state.method in (*POISONERS, BOTH):
         x_infected = losses.infect(x, perturbation(state.face, state.photo, state.method), state.eps)
     elif state.method == "ruiz":
         x_infected = attack(replace(state, target="surrogate", domain=attacked(state), transformation="none", strength=0))

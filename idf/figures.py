@@ -339,7 +339,8 @@ def floors(rows: Sequence[dict], title: str = "") -> Figure:
                 colour = COLOURS[0] if name.startswith("ours") else GREY
                 axis.barh(place, mean, 0.7, color=colour)
                 axis.plot([min(values), max(values)], [place, place], color="black", linewidth=1.2)
-                axis.text(max(values), place, f" {mean:.4f}", va="center", fontsize=8.5)
+                axis.text(max(values), place, f" {mean:.4f}", va="center", fontsize=8.5, zorder=4,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         axis.set(yticks=range(len(names)), title=f"L1 against {reference}", yticklabels=[FILM_METHODS[n] for n in names])
         axis.margins(x=0.2)
         axis.grid(axis="y", visible=False)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idf import baselines, evaluation, explorer, explorer_page, losses, metrics
+from idf import baselines, evaluation, explorer, explorer_page, losses, metrics, protect
 from idf.config import DOMAINS, HAIR, UserError, load_config
 from idf.data import to_model, to_uint8
 from idf.explorer import METHODS, TARGETS, State, View, own_face, render, render_film
@@ -82,7 +82,7 @@ def test_eps_bounds_the_change_and_nought_changes_nothing(method):
 
 
 def test_methods_and_targets_are_those_of_the_tables():
-    assert set(METHODS) <= set(evaluation.METHODS)
+    assert set(METHODS) - {explorer.BOTH} <= set(evaluation.METHODS)
     for target in TARGETS:
         for domain in explorer.domains_of(b"", target):
             assert isinstance(render(State(target=target, domain=domain)), View)
@@ -234,6 +234,13 @@ def test_the_forgers_of_the_film_stand_beside_their_floor(monkeypatch):
     assert view.numbers["L1 to M of M2"] == pytest.approx(metrics.l1(clean, again).item(), abs=0.01)
     assert view.numbers["L1 to M of M′"] == pytest.approx(metrics.l1(clean, infected).item(), abs=0.01)
     assert f"{view.numbers['L1 to M of M′']:.3f}" in view.sentences[0] and "this much is chance" in view.sentences[1]
+
+
+def test_both_poisons_together_are_those_of_idf_protect():
+    """With CelebA's networks, as for a photo."""
+    photo = (render(State()).pictures["clean x"].transpose(2, 0, 1)).tobytes()
+    x = to_model(np.frombuffer(photo, np.uint8).reshape(1, 3, 64, 64).copy())
+    assert torch.equal(explorer.perturbation(0, photo, explorer.BOTH), protect.perturbation(x))
 
 
 def test_stale_moves_are_dropped():
