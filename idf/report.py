@@ -5,6 +5,7 @@ A notebook that saves PNGs into the folder named by the environment variable IDF
 """
 
 import json
+import logging
 import os
 import platform
 import re
@@ -235,6 +236,8 @@ def one_line(name: str, text: str) -> str:
 def environment(**variables):
     """Environment variables for the kernels, and a kernel `python3` that is this interpreter."""
     saved = dict(os.environ)
+    for name in ("asyncio", "tornado"):  # interrupted in the middle of a message, they print how its socket closed
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         write_kernel_spec(Path(folder) / "kernels" / "python3", extra_arguments=["--log-level=CRITICAL"])
         os.environ.update(variables, JUPYTER_PATH=os.pathsep.join(filter(None, [folder, saved.get("JUPYTER_PATH")])),
