@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,25 +17,16 @@ from torch.func import functional_call
 from idf import baselines, losses, reenactment
 from idf.checkpoint import save_json
 from idf.config import HAIR, RESULTS, Config, UserError, find_data, load_config, load_video_config
-from idf.data import CROP, Faces, open_faces, to_model, to_uint8
-from idf.editing import (
-    Training,
-    make_training,
-    run_iteration,
-    step,
-    update_d_a,
-    update_d_b,
-    update_surrogate,
-)
+from idf.data import CROP, Faces, find_pictures, open_faces, to_model, to_picture
+from idf.editing import Training, make_training, run_iteration, step, update_d_a, update_d_b, update_surrogate
 from idf.networks import PoisonGenerator, Res, frozen
 from idf.talking import talking_face
 from idf.weights import command, hardware
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument(
-        "--data", default="", metavar="FOLDER", help="CelebA for the loader (default: faces written as JPEG)"
-    )
+    parser.add_argument("--data", default="", metavar="FOLDER",
+                        help="CelebA for the loader (default: faces written as JPEG)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is timed, in turn (default: 5)")
 
 
@@ -63,14 +55,8 @@ def compare(what: str, ours: Callable[[], float], reference: Callable[[], float]
     pairs = [(once(ours), once(reference)) for _ in range(rounds)]
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(y / x for x, y in pairs)
-    return {
-        "what": what,
-        "ratio": round(ratio, 2),
-        "ours_s": a,
-        "reference_s": b,
-        "hardware": hardware(),
-        "command": command(),
-    }
+    return {"what": what, "ratio": round(ratio, 2), "ours_s": a, "reference_s": b, "hardware": hardware(),
+            "command": command()}
 
 
 def straightforward_poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple) -> Tensor:
@@ -114,29 +100,24 @@ def straightforward_iteration(training: Training, faces: Faces) -> None:
 def alternating_step(rounds: int) -> dict:
     """Algorithm 1 with five domains, batch 8, 64 px, width 16, stage B in every iteration, n_critic 5."""
     config = load_config("demo", size=64, width=16, batch=8, batch_pg=8, poison_every=1, n_critic=5, faces=120)
-    plain = load_config("demo", **{k: v for k, v in vars(config).items() if k not in ("preset", "bf16")}, bf16=False)
     faces = open_faces(config, "surrogate")
 
-    def iterate(config: Config, one: Callable[[Training], None]) -> Callable[[], float]:
+    def ready(config: Config, iterate: Callable[[Training, tuple], object]) -> Callable[[], float]:
         training = make_training(config)
+        previous = copy.deepcopy(training.surrogate), copy.deepcopy(training.d_a)
 
         def run() -> float:
             for _ in range(config.n_critic):
-                one(training)
+                iterate(training, previous)
                 training.iteration += 1
             return config.n_critic
 
         return run
 
-    # each Accelerate state is made right before its run, because the two differ in precision
-    slow = iterate(plain, lambda training: straightforward_iteration(training, faces))
-    room = {}
-
-    def fast_one(training: Training) -> None:
-        previous = room.setdefault(id(training), (copy.deepcopy(training.surrogate), copy.deepcopy(training.d_a)))
-        run_iteration(training, faces, "AB", previous)
-
-    return compare("alternating-step", iterate(config, fast_one), slow, rounds)
+    # ours comes last: Accelerate keeps one state for all trainings, and autocast looks up there that it means bf16
+    slow = ready(replace(config, bf16=False), lambda training, _: straightforward_iteration(training, faces))
+    fast = ready(config, lambda training, previous: run_iteration(training, faces, "AB", previous))
+    return compare("alternating-step", fast, slow, rounds)
 
 
 def protect(rounds: int) -> dict:
@@ -166,7 +147,11 @@ def loader(data_root: str, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         config = load_config("demo", data_root=data_root, faces=1200)
         faces = open_faces(config, "surrogate", limit=400)
-        files = list(Path(data_root).glob("**/*.jpg"))[:400] if data_root else _write_jpegs(Path(folder))
+        if data_root:
+            pictures, names = find_pictures(Path(data_root))
+            files = [pictures / name for name in names[:400]]
+        else:
+            files = _write_jpegs(Path(folder))
 
         def ours() -> float:
             for i in range(100):
@@ -178,9 +163,7 @@ def loader(data_root: str, rounds: int) -> dict:
                 image = Image.open(file).convert("RGB")
                 left, top = (image.width - CROP) // 2, (image.height - CROP) // 2
                 image = image.crop((left, top, left + CROP, top + CROP)).resize((64, 64), Image.Resampling.BICUBIC)
-                to_model(
-                    torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1)
-                )
+                to_model(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1))
             return len(files)
 
         return compare("loader", ours, reference, rounds)
@@ -229,7 +212,7 @@ def _write_jpegs(folder: Path) -> list[Path]:
     faces = open_faces(load_config("demo", size=256, faces=240), "test", limit=20)
     files = []
     for i in range(20):
-        picture = Image.fromarray(to_uint8(faces[i][0]).permute(1, 2, 0).numpy()).resize((178, 218))
+        picture = Image.fromarray(to_picture(faces[i][0])).resize((178, 218))
         files.append(folder / f"{i:06d}.jpg")
         picture.save(files[-1], quality=95)
     return files * 20

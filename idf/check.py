@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from idf import baselines, losses, metrics
 from idf.checkpoint import write_atomically
 from idf.config import HAIR, UserError
-from idf.data import to_model, to_uint8
+from idf.data import to_model, to_picture
 from idf.photo import WRITTEN_QUALITY, Photo, Place, aligned, find_faces, open_photo, recompressed
-from idf.protect import faces as count_faces
-from idf.protect import largest_change, psnr_of_faces, rectangle
+from idf.protect import counted, largest_change, psnr_of_faces, rectangle
 from idf.shipped import load_judge, load_surrogate, load_target, photo_config
 
 LEAST_PSNR = 20  # dB between the faces of a photo and of what can still be its copy
@@ -33,13 +32,9 @@ class Seen:
     asked: Tensor  # bool (J): what each forgery should show where its attribute is read
     success: dict[str, dict[str, float]]  # editor, then "clean" or a variant: share of wishes that the judge sees granted
 
-    def l2(self, editor: str, variant: str) -> Tensor:
-        """Mean squared difference of each forgery to the clean one, (J,)."""
-        return metrics.l2(self.y[editor][variant], self.y[editor]["clean"])
-
     def dsr(self, editor: str, variant: str) -> float:
         """Share of the forgeries moved by an L2 above .05."""
-        return (self.l2(editor, variant) > metrics.DSR_THRESHOLD).float().mean().item()
+        return metrics.dsr(self.y[editor]["clean"], self.y[editor][variant])
 
 
 def add_arguments(parser) -> None:
@@ -53,8 +48,8 @@ def main(args) -> int:
     refuse_picture(path, [Path(args.photo), Path(args.protected)], told=bool(args.out))
     photo, protected = open_photo(args.photo), open_photo(args.protected)
     seen, places = check(photo, protected), find_faces(photo)
-    print(f"{protected.name} against {photo.name}: {count_faces(len(places))} in the photo, {len(seen)} found in the copy; "
-          f"changed by at most {largest_change(photo.pixels, protected.pixels)} of 255 grey levels, PSNR "
+    print(f"{protected.name} against {photo.name}: {counted(len(places), 'face')} in the photo, {len(seen)} found in the "
+          f"copy; changed by at most {largest_change(photo.pixels, protected.pixels)} of 255 grey levels, PSNR "
           f"{psnr_of_faces(photo.pixels, protected.pixels, places):.1f} dB.")
     print(table(seen))
     print(conclusion(seen))
@@ -104,7 +99,7 @@ def _near(whole: dict[str, np.ndarray], place: Place) -> dict[str, np.ndarray]:
     eps = float(np.quantile(change, 0.99)) / 127.5
     clean = to_model(torch.from_numpy(near["clean"].copy()).permute(2, 0, 1))[None]
     noise = baselines.random_colour(clean, eps, torch.Generator().manual_seed(0))
-    return {**near, "noise": to_uint8(noise)[0].permute(1, 2, 0).numpy()}
+    return {**near, "noise": to_picture(noise[0])}
 
 
 def _moved(place: Place, shape: tuple[int, ...]) -> Place:

@@ -27,10 +27,8 @@ def write_atomically(path: Path, write) -> None:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         if not full:
             raise
-        raise UserError(
-            f"The disk is full: {path} was not saved, the file saved before it is untouched; "
-            "free some space and run the same command again to go on."
-        ) from error
+        raise UserError(f"The disk is full: {path} was not saved, the file saved before it is untouched; free some space "
+                        "and run the same command again to go on.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,10 +62,8 @@ def load_network(network: nn.Module, path: Path) -> nn.Module:
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split("\n\t")[1:2]) or str(error)
-        raise UserError(
-            f"{path} holds another architecture than {type(network).__name__} with these settings "
-            f"({reason.strip()}): use the width, size and domains it was trained with."
-        ) from error
+        raise UserError(f"{path} holds another architecture than {type(network).__name__} with these settings "
+                        f"({reason.strip()}): use the width, size and domains it was trained with.") from error
     return network.eval()
 
 
@@ -97,14 +93,11 @@ class Checkpoint:
             info = json.loads(self.index.read_text())
             return load_file(self.folder / info["state"]), info
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-            raise UserError(
-                f"The checkpoint {self.index} cannot be read ({error}): delete the folder {self.folder} to start again."
-            ) from error
+            raise UserError(f"The checkpoint {self.index} cannot be read ({error}): delete the folder {self.folder} to "
+                            "start again.") from error
 
 
-def network_and_optimizer_tensors(
-    prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
+def network_and_optimizer_tensors(prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Every tensor that a bit-identical continuation needs, under flat names."""
     tensors = {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -119,10 +112,8 @@ def restore(prefix: str, tensors: dict[str, Tensor], network: nn.Module, optimiz
     try:
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise UserError(
-            f"The checkpoint's {prefix} has another architecture than these settings: delete the checkpoint "
-            "or use the settings that it was started with."
-        ) from error
+        raise UserError(f"The checkpoint's {prefix} has another architecture than these settings: delete the checkpoint or "
+                        "use the settings that it was started with.") from error
     moments: dict[int, dict] = {}
     for name, value in own.items():
         if name.startswith("adam."):

@@ -40,6 +40,11 @@ def to_uint8(x: torch.Tensor) -> torch.Tensor:
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def to_picture(x: torch.Tensor) -> np.ndarray:
+    """Float (3, H, W) in [-1, 1] -> uint8 (H, W, 3), as Pillow and imshow take it."""
+    return to_uint8(x.detach().cpu()).permute(1, 2, 0).numpy()
+
+
 @dataclass(eq=False)
 class Faces(torch.utils.data.Dataset):
     """N faces with K attributes, as x in [-1, 1] and c of 0/1."""
@@ -48,7 +53,6 @@ class Faces(torch.utils.data.Dataset):
     labels: torch.Tensor  # float32 (N, K) of 0/1
     domains: tuple[str, ...]  # the K attributes
     names: list[str]  # a file name or "seed 123" per face
-    skipped: int = 0  # pictures left out because they could not be read
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,7 +62,12 @@ class Faces(torch.utils.data.Dataset):
 
     def subset(self, n: int) -> "Faces":
         """The first n faces."""
-        return Faces(self.images[:n], self.labels[:n], self.domains, self.names[:n], self.skipped)
+        return Faces(self.images[:n], self.labels[:n], self.domains, self.names[:n])
+
+    def in_order(self, size: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """All faces in chunks of `size`: the number of the first, x and c."""
+        for start in range(0, len(self), size):
+            yield start, to_model(np.array(self.images[start : start + size])), self.labels[start : start + size]
 
     def batch(self, iteration: int, size: int, seed: int, flip: bool = True, balance: bool = False, rank: int = 0,
               world: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,13 +108,13 @@ def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def open_faces(config: Config, part: str, domains: tuple[str, ...] | None = None, limit: int | None = None,
-               cache: Path | None = None, skip_bad: bool = False) -> Faces:
+               skip_bad: bool = False) -> Faces:
     """The faces of one part, at config.size, with the attributes `domains` (default: config.domains).
 
     part: "surrogate" (stages A and B), "target", "validation", "test": no face, and in CelebA no identity, is in two of
     them; or "train": the first two, for the judge. config.faces bounds all parts together. limit: only the part's first
-    faces. cache: the folder of decoded pictures, by default the environment's IDF_CACHE or runs/cache. skip_bad: leave
-    unreadable pictures out, counted in .skipped. Raises UserError for bad data and an unknown part or attribute.
+    faces. skip_bad: leave unreadable pictures out and say how many. Raises UserError for bad data and an unknown part
+    or attribute.
     """
     if part not in (*PARTS, "train"):
         raise UserError(f"Unknown part {part!r} of the data: use train, {', '.join(PARTS)}.")
@@ -120,9 +129,8 @@ def open_faces(config: Config, part: str, domains: tuple[str, ...] | None = None
     # The judge needs both training parts, so they share one cache.
     names = parts["train"] if wanted in (parts["surrogate"], parts["target"]) else wanted
     key = digest((config.size, names, state))
-    cache = Path(cache or os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
     items = tqdm(decode(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
-    images, index = open_cache(cache / f"{config.dataset}-{config.size}-{key}", config.size, items)
+    images, index = open_cache(cache_folder() / f"{config.dataset}-{config.size}-{key}", config.size, items)
     bad = index["bad"]
     good = [name for name in wanted if name not in bad]
     if bad and not (skip_bad and good):
@@ -131,7 +139,9 @@ def open_faces(config: Config, part: str, domains: tuple[str, ...] | None = None
                         f"{', ...' if len(bad) > 10 else ''}; replace them, or leave them out with --skip-bad.")
     rows = slice(first := index["names"].index(good[0]), first + len(good))
     labels = [label_of(name, note) for name, note in zip(good, index["notes"][rows], strict=True)]
-    return Faces(images[rows], torch.tensor(labels, dtype=torch.float32), domains, good, len(wanted) - len(good))
+    if len(good) < len(wanted):
+        print(f"{len(wanted) - len(good)} of {len(wanted)} pictures in {where} are left out: they cannot be used.")
+    return Faces(images[rows], torch.tensor(labels, dtype=torch.float32), domains, good)
 
 
 def _procedural(config: Config, domains: tuple[str, ...]) -> tuple:
@@ -159,7 +169,7 @@ def _celeba(config: Config, domains: tuple[str, ...]) -> tuple:
     if not root.is_dir():
         raise UserError(f"There is no data folder {root}: set data_root to a CelebA folder (see data/README.md).")
     # Tables are looked up without suffix: pictures re-packed as PNG still carry labels for .jpg.
-    (folder, names), table = _find_pictures(root), _find_table(root, "list_attr_celeba")
+    (folder, names), table = find_pictures(root), _find_table(root, "list_attr_celeba")
     if not names or not table:
         lacks = ["img_align_celeba/ with pictures"] * (not names) + ["list_attr_celeba.txt or .csv"] * (not table)
         raise UserError(f"{root} lacks {' and '.join(lacks)}: complete the CelebA folder (see data/README.md).")
@@ -178,7 +188,8 @@ def _celeba(config: Config, domains: tuple[str, ...]) -> tuple:
     return folder, parts, (folder, CROP, stats), decode, lambda name, note: labels[name.split(".")[0]]
 
 
-def _find_pictures(root: Path) -> tuple[Path, list[str]]:
+def find_pictures(root: Path) -> tuple[Path, list[str]]:
+    """The folder of CelebA's pictures below `root`, and their names in order: none where there is no such folder."""
     inner = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba_png")
     for folder in (root / base / name for base in ("", "Img") for name in inner):
         names = sorted(file.name for file in folder.glob("[!.]*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -307,6 +318,11 @@ def _read(path: Path) -> Image.Image:
 def scaled_to_8_bits(image: Image.Image) -> Image.Image:
     """A grey picture of 16 bits as one of 8."""
     return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+
+
+def cache_folder() -> Path:
+    """Where decoded pictures are kept, and what notebooks train: the environment's IDF_CACHE, or runs/cache."""
+    return Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache")
 
 
 def open_cache(folder: Path, size: int, items: Iterator[tuple], known: dict | None = None, channels: int = 3,

@@ -76,8 +76,7 @@ def clean_quality(forger: Forger, faces: Faces, batch: int = 25) -> dict[str, fl
     worked = asked = 0
     distance = []
     with torch.no_grad():
-        for start in range(0, len(faces), batch):
-            x, c = _slice(faces, start, batch)
+        for _, x, c in faces.in_order(batch):
             targets = forger.targets(c)
             y = losses.forge(forger.editor, x, targets)
             seen = verdict(forger.judge, y.flatten(0, 1)).unflatten(0, y.shape[:2])
@@ -95,8 +94,7 @@ def defence(forger: Forger, protect: Protect, faces: Faces, own: Tensor | None =
     sums: dict[str, list[Tensor]] = {name: [] for name in ("dsr", "l1", "l2", "psnr", "lpips", "perceptual")}
     worked = asked = 0
     left_out = {}
-    for start in range(0, len(faces), batch):
-        x, c = _slice(faces, start, batch)
+    for start, x, c in faces.in_order(batch):
         x_infected = protect(x, c if own is None else own[start : start + batch], start)
         with torch.no_grad():
             targets = forger.targets(c)
@@ -116,8 +114,3 @@ def defence(forger: Forger, protect: Protect, faces: Faces, own: Tensor | None =
                 left_out[name] = str(why)
     row = {name: torch.cat(values).mean().item() if values else None for name, values in sums.items()}
     return row | {"infected_edit_success": worked / max(asked, 1), "left_out": left_out}
-
-
-def _slice(faces: Faces, start: int, count: int) -> tuple[Tensor, Tensor]:
-    pairs = [faces[i] for i in range(start, min(start + count, len(faces)))]
-    return torch.stack([x for x, _ in pairs]), torch.stack([c for _, c in pairs])

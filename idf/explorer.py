@@ -15,8 +15,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from idf import baselines, losses, metrics
-from idf.config import DOMAINS, HAIR, Config, UserError, VideoConfig, load_config, load_video_config
-from idf.data import to_model, to_uint8
+from idf.config import DOMAINS, HAIR, Config, UserError, load_config, load_video_config
+from idf.data import to_model, to_picture, to_uint8
 from idf.faces import ATTRIBUTES, render_faces
 from idf.photo import LEAST_SIDE, aligned, find_faces, finder, open_photo, recompressed
 from idf.shipped import (
@@ -27,10 +27,11 @@ from idf.shipped import (
     load_surrogate,
     load_target,
     photo_config,
+    ships,
     wild,
 )
 
-SIZE = load_config("demo").size
+SIZE, FILM = load_config("demo").size, load_video_config("demo")
 GALLERY = range(3_000_000, 3_000_008)  # the first faces of the test part: no network was trained on them
 MOST_EPS = 0.1
 AMPLIFIED = 10
@@ -92,7 +93,7 @@ def render(state: State) -> View:
     numbers = {"PSNR of x′": metrics.psnr(x, x_infected).item(), "L1 of y′": losses.masked_l1(y, y_infected).item(),
                "L2 of y′": metrics.l2(y, y_infected).item(), "eps": state.eps, "levels": 127.5 * state.eps,
                "edited": seen, "edited, infected": seen_infected}
-    return View({name: as_picture(image) for name, image in pictures.items()}, numbers, sentences(state, numbers))
+    return View({name: to_picture(image[0]) for name, image in pictures.items()}, numbers, sentences(state, numbers))
 
 
 def check(state: State) -> None:
@@ -121,14 +122,14 @@ def domains_of(photo: bytes, target: str) -> tuple[str, ...]:
     return DOMAINS["celeba" if photo else "procedural"]["DD" if target == "apart-DD" else "SD"]
 
 
-def settings(photo: bytes) -> Config:
-    return photo_config() if photo else load_config("demo")
+def settings(celeba: bool) -> Config:
+    return photo_config() if celeba else load_config("demo")
 
 
 @cache
 def editor(celeba: bool, target: str) -> nn.Module:
     """The forger's M, frozen."""
-    config = settings(b"photo" * celeba)
+    config = settings(celeba)
     if target == "surrogate":
         return load_surrogate(config)[0]
     return load_target(wild(config) if target == "apart-DD" else config, tuned=target == "tuned")
@@ -136,19 +137,19 @@ def editor(celeba: bool, target: str) -> nn.Module:
 
 @cache
 def poisoner(celeba: bool, name: str) -> nn.Module:
-    return load_poisoner(settings(b"photo" * celeba), name)
+    return load_poisoner(settings(celeba), name)
 
 
 @cache
 def judge(celeba: bool) -> nn.Module:
-    return load_judge(settings(b"photo" * celeba))
+    return load_judge(settings(celeba))
 
 
 @lru_cache(maxsize=32)
 @torch.no_grad()
 def subject(face: int, photo: bytes) -> tuple[Tensor, dict[str, bool]]:
     """x (1, 3, S, S) and what it shows: exact for a drawn face, for a photo what the judge sees in it."""
-    names = judged_domains(settings(photo))
+    names = judged_domains(settings(bool(photo)))
     if photo:
         x = to_model(np.frombuffer(photo, np.uint8).reshape(1, 3, SIZE, SIZE).copy())
         return x, dict(zip(names, (judge(True)(x)[0] > 0).tolist(), strict=True))
@@ -215,7 +216,7 @@ def transformed(x: Tensor, state: State) -> Tensor:
         "blur": lambda image: image.filter(ImageFilter.GaussianBlur(state.strength)),
         "resize": lambda image: image.resize((int(state.strength),) * 2, Image.Resampling.BICUBIC).resize((SIZE, SIZE)),
     }[state.transformation]
-    return to_model(np.array(change(Image.fromarray(as_picture(x)))).transpose(2, 0, 1))[None]
+    return to_model(np.array(change(Image.fromarray(to_picture(x[0])))).transpose(2, 0, 1))[None]
 
 
 @lru_cache(maxsize=64)
@@ -230,7 +231,7 @@ def forge(state: State, received: Tensor) -> tuple[Tensor, bool]:
     j = domains_of(state.photo, state.target).index(state.domain)
     c_trg = labels(state, state.target)[1][j]
     y = editor(bool(state.photo), state.target)(received, c_trg)
-    judged = judged_domains(settings(state.photo)).index(state.domain)
+    judged = judged_domains(settings(bool(state.photo))).index(state.domain)
     return y, bool(judge(bool(state.photo))(y)[0, judged] > 0) == wanted(state)
 
 
@@ -241,27 +242,7 @@ def wanted(state: State) -> bool:
 
 def texture(x: Tensor) -> Tensor:
     """idf.metrics.lbp of (1, 3, S, S), as grey levels in [-1, 1]."""
-    r, g, b = (x[0].float() + 1) / 2
-    grey = (0.2989 * r + 0.587 * g + 0.114 * b).mul(255).round().double().numpy()
-    return to_model(binary_patterns(grey)).expand(1, 3, -1, -1)
-
-
-def binary_patterns(grey: np.ndarray) -> np.ndarray:
-    """uint8 (S, S): bit i says whether the i-th of eight points at distance 1, bilinear, is as light as the pixel."""
-    image, n, patterns = np.pad(grey, 1), np.arange(len(grey), dtype=float), np.zeros(grey.shape, np.uint8)
-    pixels = lambda rows, columns: image[np.ix_(rows.astype(int) + 1, columns.astype(int) + 1)]
-    for i in range(8):
-        row, column = (n + np.round(step(np.pi * i / 4), 5) for step in (lambda turn: -np.sin(turn), np.cos))
-        top, left = np.floor(row), np.floor(column)
-        down, right = (row - top)[:, None], column - left
-        above, below = ((1 - right) * pixels(at, left) + right * pixels(at, np.ceil(column)) for at in (top, np.ceil(row)))
-        patterns |= ((1 - down) * above + down * below >= grey).astype(np.uint8) << i
-    return patterns
-
-
-def as_picture(x: Tensor) -> np.ndarray:
-    """(1, 3, S, S) in [-1, 1] -> uint8 (S, S, 3); a difference of 0 becomes grey."""
-    return to_uint8(x[0]).permute(1, 2, 0).numpy()
+    return to_model(metrics.lbp(x[0])).expand(1, 3, -1, -1)
 
 
 def words(domain: str) -> str:
@@ -312,31 +293,24 @@ def forget_finder() -> None:
 
 
 @cache
-def film_settings() -> VideoConfig:
-    return load_video_config("demo")
-
-
-@cache
 def test_frames() -> range:
     """The numbers of the procedural film's test frames: no forger was trained on them."""
     from idf.video import PARTS, SHARES
 
-    start = round(sum(SHARES[part] for part in PARTS[:-1]) * film_settings().frames)
-    return range(start, film_settings().frames)
+    return range(round(sum(SHARES[part] for part in PARTS[:-1]) * FILM.frames), FILM.frames)
 
 
 @cache
 def film_poisoner() -> nn.Module:
-    return load_poisoner(film_settings())
+    return load_poisoner(FILM)
 
 
 @cache
 def film_forgers() -> dict[str, nn.Module]:
     """The forgers of the film that ship, by their captions; none where they do not."""
-    config = film_settings()
-    if not all((config.weights / f"{name}.safetensors").is_file() for name in FORGERS):
+    if not ships(FILM.weights, *FORGERS):
         return {}
-    return {caption: load_forger(config, name) for name, caption in FORGERS.items()}
+    return {caption: load_forger(FILM, name) for name, caption in FORGERS.items()}
 
 
 @lru_cache(maxsize=256)
@@ -346,22 +320,22 @@ def render_film(frame: int) -> View:
     from idf.reenactment import draw_landmarks, forge_frames
     from idf.talking import talking_face
 
-    config, numbers_of = film_settings(), test_frames()
+    numbers_of = test_frames()
     if frame not in range(len(numbers_of)):
         raise UserError(f"There is no test frame {frame}: the film has 0 to {len(numbers_of) - 1}.")
-    drawn = talking_face(config.person, [numbers_of[frame]], config.size)
-    x, z = to_model(drawn.images), draw_landmarks(drawn.landmarks, config.size)
-    x_infected = to_model(to_uint8(losses.infect(x, film_poisoner()(x), config.eps)))
-    forged = {caption: forge_frames(network, z, config) for caption, network in film_forgers().items()}
+    drawn = talking_face(FILM.person, [numbers_of[frame]], FILM.size)
+    x, z = to_model(drawn.images), draw_landmarks(drawn.landmarks, FILM.size)
+    x_infected = to_model(to_uint8(losses.infect(x, film_poisoner()(x), FILM.eps)))
+    forged = {caption: forge_frames(network, z, FILM) for caption, network in film_forgers().items()}
     pictures = {"frame x": x, "published x′": x_infected, f"x′ − x, ×{AMPLIFIED}": AMPLIFIED * (x_infected - x), **forged,
                 "landmarks z": z}
-    numbers = {"PSNR of x′": metrics.psnr(x, x_infected).item(), "eps": config.eps, "levels": 127.5 * config.eps}
+    numbers = {"PSNR of x′": metrics.psnr(x, x_infected).item(), "eps": FILM.eps, "levels": 127.5 * FILM.eps}
     if forged:
         clean, again, infected = forged.values()
         pictures |= {"M2(z) − M(z)": again - clean, "M′(z) − M(z)": infected - clean}
         numbers |= {"L1 to M of M2": losses.masked_l1(clean, again).item(),
                     "L1 to M of M′": losses.masked_l1(clean, infected).item()}
-    return View({name: as_picture(image) for name, image in pictures.items()}, numbers, film_sentences(numbers))
+    return View({name: to_picture(image[0]) for name, image in pictures.items()}, numbers, film_sentences(numbers))
 
 
 def film_sentences(numbers: dict[str, float]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ for in between is never drawn.
 import base64
 import io
 import os
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 
 import ipywidgets as widgets
@@ -19,10 +19,11 @@ from PIL import Image
 
 from idf import explorer, metrics
 from idf.config import UserError
+from idf.data import to_picture
 from idf.explorer import State, View
+from idf.photo import SUFFIXES
 
 MOST_BYTES = 9_000_000  # of an upload: above 10 MiB the server would cut the connection
-SUFFIXES = ".jpg,.jpeg,.png,.webp,.tif,.tiff,.bmp,.gif"
 STYLE = """<style>
 .idf-page { max-width: 64rem; gap: 0 1.5rem }
 .idf-page .widget-label { width: 5.5rem }
@@ -65,23 +66,15 @@ TOO_LARGE = f"A photo may have {MOST_BYTES / 1e6:.0f} MB: choose a smaller copy 
 
 
 class Latest:
-    """A thread that calls work(item) for the latest item; one that still waits is replaced, never queued."""
+    """A thread that calls work(item) for the latest item; one that still waits is replaced."""
 
     def __init__(self, work: Callable):
-        self._work, self._waiting, self._ready = work, None, threading.Condition()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._work, self._thread, self._last = work, ThreadPoolExecutor(1), None
 
     def put(self, item) -> None:
-        with self._ready:
-            self._waiting = item
-            self._ready.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._ready:
-                self._ready.wait_for(lambda: self._waiting is not None)
-                item, self._waiting = self._waiting, None
-            self._work(item)
+        if self._last:
+            self._last.cancel()  # only what has not begun can be cancelled
+        self._last = self._thread.submit(self._work, item)
 
 
 class Page:
@@ -93,7 +86,8 @@ class Page:
         self.scenario = widgets.RadioButtons(options=[("1: a photo is edited", 1), ("2: a film is reenacted", 2)],
                                              description="Scenario")
         self.faces = [widgets.Button(layout={"width": "5.4rem"}) for _ in explorer.GALLERY]
-        self.upload = widgets.FileUpload(accept=SUFFIXES, description="your own photo", layout={"width": "auto"})
+        self.upload = widgets.FileUpload(accept=",".join(SUFFIXES), description="your own photo",
+                                         layout={"width": "auto"})
         self.eps = widgets.FloatSlider(value=State().eps, max=explorer.MOST_EPS, step=0.002, readout_format=".3f",
                                        description="eps")
         start = State()
@@ -247,7 +241,7 @@ def png(pixels: np.ndarray) -> str:
 
 
 def thumbnail_html(face: int) -> str:
-    pixels = explorer.as_picture(explorer.subject(face, b"")[0])
+    pixels = to_picture(explorer.subject(face, b"")[0][0])
     alt = f"drawn face {face + 1}: {explorer.shows(State(face))}"
     return f'<img src="{png(pixels)}" alt="{escape(alt)}">'
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from idf import metrics
-from idf.data import to_uint8
+from idf.data import to_picture
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#777777"
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY)
@@ -55,44 +55,36 @@ def keep(figure: Figure, name: str, caption: str) -> Figure:
     return figure
 
 
-def picture(x: Tensor) -> np.ndarray:
-    """x (3, S, S) in [-1, 1] -> uint8 (S, S, 3), as imshow takes it."""
-    return to_uint8(x.detach().cpu()).permute(1, 2, 0).numpy()
+def _entitled(figure: Figure, title: str) -> Figure:
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
 
 
-def _bare(axis) -> None:
+def _show(axis, image: np.ndarray, **options) -> None:
+    axis.imshow(image, interpolation="nearest", **options)
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     axis.spines[:].set_visible(False)
 
 
-def _show(axis, image: np.ndarray, **options) -> None:
-    axis.imshow(image, interpolation="nearest", **options)
-    _bare(axis)
-
-
 def grid(images: Sequence[Sequence[Tensor]], rows: Sequence[str] = (), columns: Sequence[str] = (), title: str = "",
-         cell: float | None = None) -> Figure:
-    """R rows of C images (3, S, S) in [-1, 1], or one tensor (R, C, 3, S, S), with labels at their sides.
-
-    cell: inches of one image, by default what the notebook's width gives.
-    """
+         ) -> Figure:
+    """R rows of C images (3, S, S) in [-1, 1], or one tensor (R, C, 3, S, S), with labels at their sides."""
     count = len(images[0])
     left = 0.09 * max((len(line) for name in rows for line in name.split("\n")), default=0)
-    cell = cell or min(1.5, (WIDTH - left) / count)
+    cell = min(1.5, (WIDTH - left) / count)  # inches of one image
     head = 0.08 + 0.17 * (1 + max(name.count("\n") for name in columns)) if columns else 0
     size = (cell * count + left, cell * len(images) + head + (0.45 if title else 0))
     figure, axes = plt.subplots(len(images), count, squeeze=False, figsize=size)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     for row, line in zip(axes, images, strict=True):
         for axis, image in zip(row, line, strict=True):
-            _show(axis, picture(image))
+            _show(axis, to_picture(image))
     for axis, name in zip(axes[:, 0], rows):
         axis.set_ylabel(name, rotation=0, ha="right", va="center")
     for axis, name in zip(axes[0], columns):
         axis.set_title(name, fontsize=9, loc="center")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def sheet(images: Tensor, title: str = "", columns: int = 16) -> Figure:
@@ -101,9 +93,8 @@ def sheet(images: Tensor, title: str = "", columns: int = 16) -> Figure:
     n, channels, s, _ = images.shape
     joined = images.reshape(n // columns, columns, channels, s, s).permute(2, 0, 3, 1, 4).reshape(channels, -1, columns * s)
     figure, axis = plt.subplots(figsize=(WIDTH, WIDTH * (n // columns) / columns + (0.4 if title else 0)))
-    _show(axis, picture(joined))
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    _show(axis, to_picture(joined))
+    return _entitled(figure, title)
 
 
 def counterfactuals(without: Tensor, having: Tensor, names: Sequence[str], title: str = "") -> Figure:
@@ -114,8 +105,8 @@ def counterfactuals(without: Tensor, having: Tensor, names: Sequence[str], title
 def anatomy(x: Tensor, landmarks: Tensor, labels: Tensor, names: Sequence[str], title: str = "") -> Figure:
     """A face (3, S, S), its landmarks (68, 2) in pixels on it, and its parsing label (S, S), indices into `names`."""
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.3))
-    _show(axes[0], picture(x))
-    _show(axes[1], picture(x))
+    _show(axes[0], to_picture(x))
+    _show(axes[1], to_picture(x))
     axes[1].scatter(*landmarks.T, s=9, color=SKY, edgecolor="black", linewidth=0.4)
     present = labels.unique().tolist()
     colours = plt.get_cmap("tab20", len(names))
@@ -124,8 +115,7 @@ def anatomy(x: Tensor, landmarks: Tensor, labels: Tensor, names: Sequence[str], 
     axes[2].legend(handles, [names[k] for k in present], loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     for axis, name in zip(axes, ("image x", "68 landmarks", "parsing label"), strict=True):
         axis.set_title(name)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def bars(groups: dict[str, dict[str, float]], title: str, unit: str = "", limit: float | None = None,
@@ -147,28 +137,22 @@ def bars(groups: dict[str, dict[str, float]], title: str, unit: str = "", limit:
     axis.grid(axis="x", visible=False)
     if len(groups) > 1:
         axis.legend(ncols=len(groups), loc="lower right", bbox_to_anchor=(1, 1))
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def curves(panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]], title: str = "", x_name: str = "iteration",
            ) -> Figure:
     """One panel for each quantity: {quantity: {series: (x, y)}}. A series keeps its colour over all panels."""
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.9), squeeze=False)
-    _draw_curves(axes[0], panels, x_name)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def _draw_curves(axes, panels: dict, x_name: str) -> None:
     series = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    for axis, (quantity, panel) in zip(axes, panels.items(), strict=True):
+    for axis, (quantity, panel) in zip(axes[0], panels.items(), strict=True):
         for name, (x, y) in panel.items():
             style = dict(color=COLOURS[series.index(name)], linestyle=("-", "--", "-.", ":")[series.index(name) % 4])
             axis.plot(x, y, label=name, **style)
         axis.set(title=quantity, xlabel=x_name)
         if len(panel) > 1:
             axis.legend()
+    return _entitled(figure, title)
 
 
 class LiveCurve:
@@ -234,39 +218,36 @@ def eps_curves(rows: Sequence[dict], left_out: dict[str, str], title: str = "") 
         axis.set_xlabel("eps on [-1, 1]")
     axes[1, 2].set_axis_off()
     axes[1, 2].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", title="x′ made by")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def lbp_comparison(columns: dict[str, Tensor], title: str = "") -> Figure:
     """Figure 5 of the paper: images (3, S, S) in [-1, 1] above their local binary patterns."""
     figure, axes = plt.subplots(2, len(columns), figsize=(WIDTH, 2 * (WIDTH - 0.3) / len(columns) + 0.5))
     for (above, below), (name, image) in zip(axes.T, columns.items(), strict=True):
-        _show(above, picture(image))
+        _show(above, to_picture(image))
         _show(below, metrics.lbp(image), cmap="gray", vmin=0, vmax=255)
         above.set_title(name, fontsize=9, loc="center")
     axes[0, 0].set_ylabel("pixels")
     axes[1, 0].set_ylabel("LBP")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
-def histogram(values: dict[str, Tensor], title: str = "", threshold: float = metrics.DSR_THRESHOLD) -> Figure:
+def histogram(values: dict[str, Tensor], title: str = "") -> Figure:
     """How L2(y, y') is spread over the (image, domain) pairs, method by method, with the success line."""
     figure, axes = plt.subplots(len(values), 1, figsize=(WIDTH, 0.6 + 0.85 * len(values)), sharex=True, squeeze=False)
     top = max(float(v.max()) for v in values.values())
-    edges = np.logspace(-5, np.log10(max(top, 2 * threshold)), 60)
+    edges = np.logspace(-5, np.log10(max(top, 2 * metrics.DSR_THRESHOLD)), 60)
     for axis, (method, v) in zip(axes[:, 0], values.items(), strict=True):
         colour, _, _, label = METHODS.get(method, (GREY, "", "", method))
         axis.hist(np.clip(v.flatten().double().numpy(), edges[0], edges[-1]), edges, color=colour)
-        axis.axvline(threshold, color="black", linestyle="--", linewidth=1)
+        axis.axvline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
         axis.set(xscale="log", yticks=[])
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
-        share = (v > threshold).float().mean()
-        axis.text(0.005, 0.8, f"{share:.0%} beyond {threshold}", transform=axis.transAxes, fontsize=8.5)
+        share = (v > metrics.DSR_THRESHOLD).float().mean()
+        axis.text(0.005, 0.8, f"{share:.0%} beyond {metrics.DSR_THRESHOLD}", transform=axis.transAxes, fontsize=8.5)
     axes[-1, 0].set_xlabel("L2(y, y′), mean squared difference on [-1, 1]")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def fragility(values: dict[str, dict[str, list[float]]], bands: Sequence[float], title: str = "") -> Figure:
@@ -281,21 +262,19 @@ def fragility(values: dict[str, dict[str, list[float]]], bands: Sequence[float],
                  xticks=range(len(bands) - 1), xticklabels=[f"{a:g}–{b:g}" for a, b in zip(bands, bands[1:])])
     axes[0, 0].set_ylabel("L2(y, y′)")
     axes[0, 0].legend()
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def spectra(deltas: dict[str, Tensor], title: str = "") -> Figure:
     """The first of each delta (B, 3, S, S) in [-1, 1] as a picture, and the mean power of all over spatial frequency."""
     figure, axes = plt.subplots(1, len(deltas) + 1, figsize=(WIDTH, 2.9), width_ratios=[1] * len(deltas) + [1.5])
     for k, (axis, (name, delta)) in enumerate(zip(axes, deltas.items())):
-        _show(axis, picture(delta[0]))
+        _show(axis, to_picture(delta[0]))
         axis.set_title(name, fontsize=9)
         axes[-1].plot(*radial_power(delta), label=name, color=COLOURS[k], linestyle=("-", "--", ":")[k % 3])
     axes[-1].set(yscale="log", xlabel="frequency (cycles per picture)", title="mean power")
     axes[-1].legend()
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
 def radial_power(delta: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -315,9 +294,9 @@ def table(rows: Sequence[dict], columns: dict[str, Callable]) -> HTML:
     return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
-def coloured(classes: Tensor, count: int = 19) -> Tensor:
-    """Classes (N, S, S) as pictures (N, 3, S, S) in [-1, 1], a colour each, for `grid`."""
-    colours = torch.tensor(plt.get_cmap("tab20", count)(range(count))[:, :3], dtype=torch.float32)
+def coloured(classes: Tensor) -> Tensor:
+    """19 classes (N, S, S) as pictures (N, 3, S, S) in [-1, 1], a colour each, for `grid`."""
+    colours = torch.tensor(plt.get_cmap("tab20", 19)(range(19))[:, :3], dtype=torch.float32)
     return 2 * colours[classes.long()].permute(0, 3, 1, 2) - 1
 
 
@@ -345,22 +324,20 @@ def floors(rows: Sequence[dict], title: str = "") -> Figure:
         axis.margins(x=0.2)
         axis.grid(axis="y", visible=False)
     axes[0].axvline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
+    return _entitled(figure, title)
 
 
-def checked(face, domains: Sequence[str], editors: dict[str, str], title: str = "") -> Figure:
+def checked(face, domains: Sequence[str], editors: dict[str, str]) -> Figure:
     """One face of idf.check: clean, protected and their difference; below, each editor's forgeries of both."""
-    names, j = list(domains), range(len(domains))
     blank = torch.ones_like(face.x["clean"])
     top = [face.x["clean"], face.x["protected"], (10 * (face.x["protected"] - face.x["clean"])).clamp(-1, 1)]
-    images, rows = [[*top, *[blank] * (len(names) - 3)]], ["clean, protected,\nchange times 10"]
+    images, rows = [[*top, *[blank] * (len(domains) - 3)]], ["clean, protected,\nchange times 10"]
     for key, label in editors.items():
         for variant in ("clean", "protected"):
-            images.append([face.y[key][variant][k] for k in j])
+            images.append(face.y[key][variant])
             rows.append(label.replace(", ", ",\n") + f":\n{variant}")
-    wishes = [f"{'' if wanted else 'not '}{name.replace('_', ' ')}" for name, wanted in zip(names, face.asked.tolist())]
-    figure = grid(images, rows, title=title)
-    for axis, name in zip(figure.axes[len(names) :], wishes):
+    wishes = [f"{'' if wanted else 'not '}{name.replace('_', ' ')}" for name, wanted in zip(domains, face.asked.tolist())]
+    figure = grid(images, rows)
+    for axis, name in zip(figure.axes[len(domains) :], wishes):
         axis.set_title(name, fontsize=9, loc="center")
     return figure

@@ -54,13 +54,10 @@ def verdict(judge: Judge, x: Tensor) -> Tensor:
     return judge(x) > 0
 
 
-def judge_accuracy(judge: Judge, faces: Faces, batch: int = 64) -> dict[str, float]:
+def judge_accuracy(judge: Judge, faces: Faces) -> dict[str, float]:
     """Accuracy per domain on labelled faces; `mean`, and `balanced`: the mean over both values of each label."""
-    right, labels = [], faces.labels.bool()
-    for start in range(0, len(faces), batch):
-        x = torch.stack([faces[i][0] for i in range(start, min(start + batch, len(faces)))])
-        right.append(verdict(judge, x) == labels[start : start + len(x)])
-    right = torch.cat(right).float()
+    labels = faces.labels.bool()
+    right = torch.cat([verdict(judge, x) == c.bool() for _, x, c in faces.in_order(64)]).float()
     values = {name: right[:, k].mean().item() for k, name in enumerate(faces.domains)}
     halves = [right[labels[:, k] == value, k].mean() for k in range(labels.shape[1]) for value in (True, False)]
     return values | {"mean": right.mean().item(), "balanced": torch.stack(halves).nanmean().item()}

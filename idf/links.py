@@ -14,7 +14,6 @@ from idf.config import ROOT, UserError
 from idf.results import write_table
 
 MARKS = ("<!-- links: written by `idf links` -->", "<!-- end of links -->")
-EXPLORER = "10_explore.ipynb"
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+?)(?:\.git)?/?")
 # Colab has all that the notebooks need but av and lpips, and breaks where its IPython is replaced: hence --no-deps.
 COLAB = """\
@@ -38,8 +37,7 @@ def write_links(root: Path) -> None:
     owner, name = repository(root / "pyproject.toml")
     notebooks = {path: nbformat.read(path, as_version=4) for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
     cells = {path: cell for path, notebook in notebooks.items() for cell in notebook.cells if cell.id == "colab"}
-    explorer = root / "notebooks" / EXPLORER
-    write_table(root / "README.md", block(owner, name, [path.stem for path in cells], explorer.exists()), MARKS)
+    write_table(root / "README.md", block(owner, name, [path.stem for path in cells]), MARKS)
     for path, cell in cells.items():
         cell.source = colab_cell(owner, name)
         nbformat.write(notebooks[path], path)
@@ -62,7 +60,7 @@ def colab_cell(owner: str, name: str) -> str:
     return COLAB.format(address=f"https://github.com/{owner}/{name}", name=name)
 
 
-def block(owner: str, name: str, notebooks: list[str], explorer: bool) -> str:
+def block(owner: str, name: str, notebooks: list[str]) -> str:
     """Markdown: a line of badges, then where each notebook opens in Colab, and JupyterLab and the explorer on Binder."""
     github, binder = f"https://github.com/{owner}/{name}", f"https://mybinder.org/v2/gh/{owner}/{name}/main"
     tests = f"{github}/actions/workflows/test.yml"
@@ -73,9 +71,7 @@ def block(owner: str, name: str, notebooks: list[str], explorer: bool) -> str:
               ("https://img.shields.io/badge/licence-MIT-blue.svg", "licence: MIT", "LICENSE"),
               ("https://colab.research.google.com/assets/colab-badge.svg", "open in Colab", colab[notebooks[0]]),
               ("https://mybinder.org/badge_logo.svg", "launch Binder", lab)]
-    on_binder = [f"[JupyterLab]({lab})"]
-    if explorer:
-        on_binder += [f"[the explorer]({binder}?urlpath={quote(f'voila/render/notebooks/{EXPLORER}', safe='')})"]
+    explorer = f"{binder}?urlpath={quote('voila/render/notebooks/10_explore.ipynb', safe='')}"
     return "\n".join([*(f"[![{text}]({picture})]({link})" for picture, text, link in badges), "",
                       f"In Google Colab: {' · '.join(f'[{stem}]({link})' for stem, link in colab.items())}.", "",
-                      f"On Binder: {' · '.join(on_binder)}."])
+                      f"On Binder: [JupyterLab]({lab}) · [the explorer]({explorer})."])

@@ -1,11 +1,11 @@
 """Weights for a notebook: the shipped ones where they fit the settings, else small ones trained on the spot."""
 
-import os
 import shutil
 from pathlib import Path
 
 from idf import reenactment_weights, weights
-from idf.config import ROOT, Config, UserError, VideoConfig, digest
+from idf.config import Config, UserError, VideoConfig, digest
+from idf.data import cache_folder
 
 
 def ready(config: Config | VideoConfig, *names: str) -> Path:
@@ -35,8 +35,7 @@ def ready(config: Config | VideoConfig, *names: str) -> Path:
 
 def kept_in(config: Config | VideoConfig) -> Path:
     """Where a notebook keeps what it trains itself, beside the cache: another folder for other settings."""
-    key = digest(config)
-    return Path(os.environ.get("IDF_CACHE") or ROOT / "runs" / "cache") / f"live-{key}"
+    return cache_folder() / f"live-{digest(config)}"
 
 
 def _ships(scenario, config: Config | VideoConfig, name: str) -> bool:

@@ -56,21 +56,31 @@ def edit_success(seen: Tensor, targets: Tensor, c: Tensor) -> tuple[int, int]:
     return int((changed & (seen[j, :, j] == asked)).sum()), int(changed.sum())
 
 
-def lbp(x: Tensor, points: int = 8, radius: float = 1.0) -> np.ndarray:
-    """Local binary patterns of one image (3, S, S), as an (S, S) array of 0..255 (Guo, Zhang and Zhang 2010)."""
-    from skimage.feature import local_binary_pattern  # here: a page of the explorer does without its memory
+def lbp(x: Tensor) -> np.ndarray:
+    """Local binary patterns of one image (3, S, S), as an (S, S) array of 0..255 (Guo, Zhang and Zhang 2010).
 
+    Bit i says whether the i-th of eight points at distance 1, bilinear, is as light as the pixel, from the right against
+    the clock; what lies outside the image is black.
+    """
     weights = torch.tensor([0.2989, 0.587, 0.114], device=x.device)[:, None, None]  # of ITU-R BT.601
-    grey = (weights * (x.float() + 1) / 2).sum(0).mul(255).round().byte().cpu().numpy()
-    return local_binary_pattern(grey, points, radius).astype(np.uint8)
+    grey = (weights * (x.float() + 1) / 2).sum(0).mul(255).round().double().cpu().numpy()
+    image, n, patterns = np.pad(grey, 1), np.arange(len(grey), dtype=float), np.zeros(grey.shape, np.uint8)
+    pixels = lambda rows, columns: image[np.ix_(rows.astype(int) + 1, columns.astype(int) + 1)]
+    for i in range(8):
+        turn = np.pi * i / 4
+        row, column = n + np.round(-np.sin(turn), 5), n + np.round(np.cos(turn), 5)
+        top, left = np.floor(row), np.floor(column)
+        down, right = (row - top)[:, None], column - left
+        above, below = ((1 - right) * pixels(at, left) + right * pixels(at, np.ceil(column)) for at in (top, np.ceil(row)))
+        patterns |= ((1 - down) * above + down * below >= grey).astype(np.uint8) << i
+    return patterns
 
 
 class Unavailable(Exception):
     """A pretrained backbone cannot be had; str() is the sentence that says so."""
 
 
-@functools.cache
-def _lpips_network():
+def _lpips_network() -> torch.nn.Module:
     import lpips  # imports slowly, and is wanted by the result tables only
 
     # prints to stdout and warns on construction
@@ -79,8 +89,7 @@ def _lpips_network():
         return lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
 
 
-@functools.cache
-def _vgg16_relu2_2():
+def _vgg16_relu2_2() -> torch.nn.Module:
     from torchvision.models import VGG16_Weights, vgg16
 
     # the download reports itself, with a path of this machine
@@ -90,6 +99,7 @@ def _vgg16_relu2_2():
 
 @functools.cache
 def _try(make: Callable, name: str) -> tuple[torch.nn.Module | None, str]:
+    """The network, or why it cannot be had; asked for once only."""
     try:
         return make(), ""
     except Exception as error:  # no network, a proxy's page instead of the file, a full cache disk: all mean "no column"

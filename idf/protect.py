@@ -46,7 +46,7 @@ class Protected:
     @property
     def notes(self) -> tuple[str, ...]:
         weak = sum(place.side < WEAK_SIDE for place in self.places)
-        sentence = f"{weak} of {faces(len(self.places))} so small that much of the change is lost."
+        sentence = f"{weak} of {counted(len(self.places), 'face')} so small that much of the change is lost."
         return self.photo.notes + (sentence,) * bool(weak)
 
     @property
@@ -101,7 +101,7 @@ def main(args) -> int:
 
 
 def summarise(new: list[dict], before: int, failed: int, folders: list[str]) -> None:
-    told = [f"{photos(len(new))} with {faces(sum(row['faces'] for row in new))} protected"]
+    told = [f"{counted(len(new), 'photo')} with {counted(sum(row['faces'] for row in new), 'face')} protected"]
     told += [f"{before} protected before"] * bool(before) + [f"{failed} not"] * bool(failed)
     print(f"{', '.join(told)}: {folders[0]}{f' and {len(folders) - 1} more folders' * (len(folders) > 1)}")
 
@@ -109,16 +109,12 @@ def summarise(new: list[dict], before: int, failed: int, folders: list[str]) -> 
 def tell(out: Path, row: dict) -> None:
     for note in row["notes"]:
         print(note)
-    print(f"{out}: {faces(row['faces'])}, changed by at most {row['largest']} of 255 grey levels, PSNR {row['psnr']:.1f} "
-          f"dB, {row['seconds']:.1f} s")
+    print(f"{out}: {counted(row['faces'], 'face')}, changed by at most {row['largest']} of 255 grey levels, PSNR "
+          f"{row['psnr']:.1f} dB, {row['seconds']:.1f} s")
 
 
-def faces(count: int) -> str:
-    return f"{count} face{'s' * (count != 1)}"
-
-
-def photos(count: int) -> str:
-    return f"{count} photo{'s' * (count != 1)}"
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def levels(eps: float) -> int:
@@ -201,10 +197,11 @@ def psnr_of_faces(original: np.ndarray, pixels: np.ndarray, places: list[Place])
 
 def plan(given: list[str], out: str) -> list[tuple[Path, Path]]:
     """Each photo and where its protected copy goes. Raises UserError where that is not clear, or would lose a photo."""
+    if "" in given:  # to pathlib it is the folder where one stands
+        raise UserError("The name of a photo is empty: name a photo or a folder, like . for this one.")
     target = Path(out) if out else None
     sources = list(dict.fromkeys(found for name in given for found in _photos_in(Path(name), target)))
-    as_file = target and target.suffix and not target.is_dir() and not out.endswith("/")
-    if as_file:
+    if target and target.suffix and not target.is_dir() and not out.endswith("/"):
         kind_of(target.suffix)
         if len(sources) > 1 or sources[0][1]:
             raise UserError(f"-o {out} is one file, and given are a folder or several photos: name a folder.")

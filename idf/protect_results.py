@@ -15,7 +15,7 @@ from idf.check import EDITORS, VARIANTS, check, mean
 from idf.checkpoint import save_json
 from idf.config import RESULTS, ROOT, UserError
 from idf.photo import open_photo
-from idf.protect import plan, protect
+from idf.protect import counted, plan, protect
 from idf.results import write_table
 from idf.weights import command, hardware
 
@@ -54,6 +54,9 @@ def measure(pairs: list[tuple[Path, Path]], eps: float) -> dict:
             continue
         seconds.append(time.monotonic() - start)
         faces += check(open_photo(source), open_photo(out))[:1]
+    if len(faces) < 2:  # the first warms up, and its time does not count
+        raise UserError(f"A face was found in {len(faces)} of {counted(len(pairs), 'photo')}: give at least two photos of "
+                        "one face each.")
     moved = {name: {editor: mean(faces, lambda face: face.dsr(editor, name)) for editor in EDITORS} for name in VARIANTS}
     average = {name: statistics.mean(by.values()) for name, by in moved.items()}
     row = {"eps": eps, "photos": len(pairs), "faces_found": len(faces), "missing": missing,

@@ -27,7 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from idf.committing import drop_progress, findings
+from idf.committing import drop_progress, findings, first_line
 from idf.config import (
     ROOT,
     Config,
@@ -229,7 +229,7 @@ def execute(row: Row, out: Path, show) -> int:
 def one_line(name: str, text: str) -> str:
     if "Errno 28" in text:
         return "the disk is full: free some space and run the same command again."
-    return f"{name}: {text.strip().splitlines()[0] if text.strip() else ''}".strip()
+    return f"{name}: {first_line(text)}".strip()
 
 
 @contextmanager

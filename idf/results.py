@@ -8,7 +8,7 @@ from idf.config import RESULTS, ROOT, Config, UserError, find_data, load_config
 from idf.data import open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
 from idf.judge import judge_accuracy
-from idf.shipped import judged_domains, load_judge, load_poisoner, load_surrogate, load_target, target_name, wild
+from idf.shipped import judged_domains, load_judge, load_poisoner, load_surrogate, load_target, ships, target_name, wild
 from idf.weights import command, hardware
 
 EPS = (0.01, 0.02, 0.03, 0.05)
@@ -46,10 +46,10 @@ def make_forgers(config: Config, folder: Path | None = None) -> list[tuple[Confi
     """
     folder = folder or config.weights
     editors = {("Res6", "SD"): (config, load_target(config, folder))}
-    if _ships(folder, target_name(config, tuned=True)):
+    if ships(folder, target_name(config, tuned=True)):
         editors["Res6-tuned", "SD"] = (config, load_target(config, folder, tuned=True))
     editors["surrogate", "SD"] = (config, load_surrogate(config, folder)[0])
-    if _ships(folder, target_name(wild(config))):
+    if ships(folder, target_name(wild(config))):
         editors["Res6", "DD"] = (wild(config), load_target(wild(config), folder))
     judged, judge = judged_domains(config), load_judge(config, folder)
     forgers = []
@@ -60,10 +60,6 @@ def make_forgers(config: Config, folder: Path | None = None) -> list[tuple[Confi
     return forgers
 
 
-def _ships(folder: Path, name: str) -> bool:
-    return (folder / f"{name}.safetensors").is_file()
-
-
 def measure(config: Config, images: int) -> list[dict]:
     """The rows of one data set: every method at eps .05, those without PGD at the smaller eps too."""
     rows, left_out = [], {}
@@ -71,7 +67,7 @@ def measure(config: Config, images: int) -> list[dict]:
     all_judged = judged_domains(config)
     own = open_faces(config, "test", limit=images)
     files = {"ours": "poisoner", "ours-no-ats": "poisoner_no_ats", "ours-queries": "poisoner_queries"}
-    poisoners = {method: load_poisoner(config, name) for method, name in files.items() if _ships(config.weights, name)}
+    poisoners = {method: load_poisoner(config, name) for method, name in files.items() if ships(config.weights, name)}
     poisoners["untrained-pg"] = untrained_poisoner(config, open_faces(config, "validation"))
     accuracy = judge_accuracy(load_judge(config), open_faces(config, "test", all_judged, limit=images))
     for at, forger in make_forgers(config):
@@ -106,8 +102,6 @@ LABELS = {
     "brightened": "control: brightened by eps",
     "untrained-pg": "control: PG with random weights",
 }
-
-
 KINDS = {  # heading of the column, and the words that say who forges
     ("Res6", "SD"): ("apart", "trained apart (gray-box)"),
     ("Res6-tuned", "SD"): ("tuned", "trained on from the surrogate's weights, with other faces"),
@@ -146,12 +140,9 @@ def table(rows: list[dict]) -> str:
 
 def write_table(readme: Path, lines: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the two marks."""
-    text = readme.read_text()
-    if any(mark not in text for mark in marks):
-        raise UserError(
-            f"{readme} lacks the lines {marks[0]} and {marks[1]}: put them back where the table should stand."
-        )
-    before, rest = text.split(marks[0], 1)
-    after = rest.split(marks[1], 1)[1]
+    before, _, rest = readme.read_text().partition(marks[0])
+    _, found, after = rest.partition(marks[1])
+    if not found:
+        raise UserError(f"{readme} lacks the lines {marks[0]} and {marks[1]}: put them back where the table should stand.")
     new = f"{before}{marks[0]}\n{lines}\n{marks[1]}{after}"
     write_atomically(readme, lambda temporary: temporary.write_text(new))

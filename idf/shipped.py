@@ -22,16 +22,13 @@ def wild(config: Config) -> Config:
 
 def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
     """SM and its D_A, frozen."""
-    folder = folder or config.weights
-    surrogate = load_network(make_generator("Res6", config), folder / "surrogate.safetensors")
-    d_a = DomainDiscriminator(config.size, len(config.domains), config.width_d)
-    return frozen(surrogate), frozen(load_network(d_a, folder / "d_a.safetensors"))
+    surrogate = _load(make_generator("Res6", config), config, "surrogate", folder)
+    return surrogate, _load(DomainDiscriminator(config.size, len(config.domains), config.width_d), config, "d_a", folder)
 
 
 def load_poisoner(config: Config, name: str = "poisoner", folder: Path | None = None) -> nn.Module:
     """PG; name is poisoner, poisoner_no_ats (no alternation) or poisoner_queries (SM imitated M). Frozen."""
-    poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
-    return frozen(load_network(poisoner, (folder or config.weights) / f"{name}.safetensors"))
+    return _load(PoisonGenerator(config.width_pg, config.levels_pg), config, name, folder)
 
 
 def target_name(config: Config, tuned: bool = False) -> str:
@@ -41,14 +38,12 @@ def target_name(config: Config, tuned: bool = False) -> str:
 
 def load_target(config: Config, folder: Path | None = None, tuned: bool = False) -> nn.Module:
     """M, trained apart; or, if tuned, M that began with the surrogate's weights and learned on other faces. Frozen."""
-    path = (folder or config.weights) / f"{target_name(config, tuned)}.safetensors"
-    return frozen(load_network(make_generator(config.target, config), path))
+    return _load(make_generator(config.target, config), config, target_name(config, tuned), folder)
 
 
 def load_judge(config: Config, folder: Path | None = None) -> nn.Module:
     """The judge for judged_domains(config). Frozen."""
-    judge = Judge(len(judged_domains(config)), config.width_judge)
-    return frozen(load_network(judge, (folder or config.weights) / "judge.safetensors"))
+    return _load(Judge(len(judged_domains(config)), config.width_judge), config, "judge", folder)
 
 
 def photo_config() -> Config:
@@ -63,5 +58,13 @@ def small_forger(config: VideoConfig) -> VideoConfig:
 
 def load_forger(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Module:
     """M ("forger"), M of another seed ("forger_reseed") or M' ("forger_infected") of the procedural film. Frozen."""
-    path = (folder or config.weights) / f"{name}.safetensors"
-    return frozen(load_network(CNet(0, small_forger(config).width), path))
+    return _load(CNet(0, small_forger(config).width), config, name, folder)
+
+
+def ships(folder: Path, *names: str) -> bool:
+    """Are the files of these networks all there?"""
+    return all((folder / f"{name}.safetensors").is_file() for name in names)
+
+
+def _load(network: nn.Module, config: Config | VideoConfig, name: str, folder: Path | None) -> nn.Module:
+    return frozen(load_network(network, (folder or config.weights) / f"{name}.safetensors"))

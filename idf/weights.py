@@ -20,8 +20,6 @@ from idf.editing import Training, make_training, train
 from idf.judge import judge_accuracy, train_judge
 from idf.shipped import judged_domains, load_judge, load_poisoner, load_surrogate, load_target, target_name, wild
 
-NAMES = ("judge", "target_Res6", "surrogate", "poisoner_no_ats", "poisoner_queries",
-         "target_Res6_tuned", "target_Res6_DD")
 TERMS = {
     "procedural": "MIT",
     "procedural-video": "MIT",
@@ -63,9 +61,7 @@ def add_training_arguments(parser, names: tuple[str, ...], data: str) -> None:
     """What `idf weights` and `idf film-weights` share; `data` stands for the data set in the help."""
     parser.add_argument("--only", nargs="+", default=list(names), choices=names, help="default: all, in this order")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
-    parser.add_argument(
-        "--work", default="", metavar="FOLDER", help=f"checkpoints (default: runs/weights/<preset>-{data})"
-    )
+    parser.add_argument("--work", default="", metavar="FOLDER", help=f"checkpoints (default: runs/weights/<preset>-{data})")
     parser.add_argument("--out", default="", metavar="FOLDER", help=f"default: data/weights/{data}")
 
 
@@ -135,6 +131,7 @@ TRAIN = {
     "target_Res6_tuned": lambda config, work, out: _target(config, work, out, tuned=True),
     "target_Res6_DD": lambda config, work, out: _target(wild(config), work, out),
 }
+NAMES = tuple(TRAIN)
 
 
 def _run(config: Config, training: Training, part: str, stages: str, folder: Path, target: nn.Module | None = None,
@@ -152,39 +149,21 @@ def hardware() -> str:
     return f"{torch.get_num_threads()} threads of {kind}, no GPU"
 
 
-def export(
-    config: Config | VideoConfig, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
-    more: dict | None = None,
-) -> None:
+def export(config: Config | VideoConfig, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
+           more: dict | None = None) -> None:
     """Write a network in half precision, and its entry in manifest.json beside it."""
     if PartialState().is_main_process:
-        _export(config, out, name, network, iterations, seconds, more or {})
+        path, index = out / f"{name}.safetensors", out / "manifest.json"
+        save_tensors(path, network.state_dict(), half=True)
+        manifest = json.loads(index.read_text()) if index.is_file() else {}
+        manifest[name] = {
+            "file": path.name, "command": command(), "preset": config.preset, "data": config.dataset,
+            **({"domains": list(config.domains)} if isinstance(config, Config) else {}),
+            "size": config.size, "seed": config.seed, "settings": changed_settings(config), "iterations": iterations,
+            "hardware": hardware(), "seconds": round(seconds), "terms": TERMS[config.dataset],
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **(more or {})}
+        save_json(index, dict(sorted(manifest.items())))
     PartialState().wait_for_everyone()  # the next training may read the file
-
-
-def _export(config: Config | VideoConfig, out: Path, name: str, network: nn.Module, iterations: int, seconds: float,
-            more: dict) -> None:
-    path = out / f"{name}.safetensors"
-    save_tensors(path, network.state_dict(), half=True)
-    index = out / "manifest.json"
-    manifest = json.loads(index.read_text()) if index.is_file() else {}
-    manifest[name] = {
-        "file": path.name,
-        "command": command(),
-        "preset": config.preset,
-        "data": config.dataset,
-        **({"domains": list(config.domains)} if isinstance(config, Config) else {}),
-        "size": config.size,
-        "seed": config.seed,
-        "settings": changed_settings(config),
-        "iterations": iterations,
-        "hardware": hardware(),
-        "seconds": round(seconds),
-        "terms": TERMS[config.dataset],
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        **more,
-    }
-    save_json(index, dict(sorted(manifest.items())))
 
 
 def changed_settings(config: Config | VideoConfig) -> dict:
@@ -216,7 +195,5 @@ def check_manifest(folder: Path) -> None:
     for name, entry in json.loads((folder / "manifest.json").read_text()).items():
         path = folder / entry["file"]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            raise UserError(
-                f"{path} is missing or differs from its manifest entry {name!r}: fetch it again or retrain it "
-                f"with `idf weights`."
-            )
+            raise UserError(f"{path} is missing or differs from its manifest entry {name!r}: fetch it again or retrain it "
+                            "with `idf weights`.")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from standin import write_stand_in
 from torch.testing import assert_close
 
 from idf import bench, cli
@@ -82,6 +83,15 @@ def test_compare_takes_medians_of_seconds_per_unit(monkeypatch):
 def test_the_loaders_jpegs_have_celebas_size(tmp_path):
     files = bench._write_jpegs(tmp_path)
     assert len(files) == 400 and {bench.Image.open(file).size for file in files[:20]} == {(178, 218)}
+
+
+def test_the_loader_finds_pictures_of_every_kind(tmp_path):
+    folder = write_stand_in(tmp_path / "celeba", count=24)
+    for file in (folder / "img_align_celeba").iterdir():
+        bench.Image.open(file).save(file.with_suffix(".png"))
+        file.unlink()
+    row = bench.loader(str(folder), rounds=1)
+    assert row["what"] == "loader" and row["ours_s"] > 0 and row["reference_s"] > 0
 
 
 def test_rows_are_written(monkeypatch, tmp_path, capsys):

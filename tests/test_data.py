@@ -133,13 +133,18 @@ def test_item_and_subset(toy):
     assert len(few) == len(few.labels) == len(few.names) == 5 and few.domains == toy.domains
 
 
+def test_chunks_in_order_hold_every_face_once(toy):
+    starts, x, c = zip(*toy.in_order(30))
+    assert starts == (0, 30, 60) and numbers(torch.cat(x)) == list(range(70)) and torch.equal(torch.cat(c), toy.labels)
+
+
 def test_celeba_faces(celeba):
     config = config_of(celeba)
     few = open_faces(config, "surrogate", limit=20)
     assert len(few) == 20 and few.images.shape == (20, 3, 32, 32) and few.images.dtype == np.uint8
     assert isinstance(few.images, np.memmap) and few.images.flags.c_contiguous
     assert few.labels.shape == (20, 5) and set(few.labels.unique().tolist()) == {0, 1}
-    assert few.domains == config.domains and few.skipped == 0 and few.images.std() > 20
+    assert few.domains == config.domains and few.images.std() > 20
     picture = read_image(next(celeba.rglob(few.names[3])))[:, 20:198]
     small = torch.nn.functional.adaptive_avg_pool2d(picture.float(), 32)
     assert (small - torch.from_numpy(few.images[3].astype(np.float32))).abs().mean() < 4
@@ -275,7 +280,9 @@ def test_two_at_once(stand_ins):
 
 def test_losing_the_race_uses_the_other_cache(stand_ins, tmp_path, monkeypatch):
     config = config_of(stand_ins["official"])
-    other = open_faces(config, "test", cache=tmp_path / "other")
+    with monkeypatch.context() as patch:
+        patch.setenv("IDF_CACHE", str(tmp_path / "other"))
+        other = open_faces(config, "test")
     crop = data._crop
 
     def crop_late(file, size):
@@ -288,10 +295,11 @@ def test_losing_the_race_uses_the_other_cache(stand_ins, tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_cache_that_cannot_be_written(stand_ins, tmp_path):
+def test_cache_that_cannot_be_written(stand_ins, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("IDF_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="IDF_CACHE"):
-        open_faces(config_of(stand_ins["official"]), "test", cache=tmp_path / "file")
+        open_faces(config_of(stand_ins["official"]), "test")
 
 
 def test_damaged_cache(stand_ins, tmp_path):
@@ -318,11 +326,17 @@ def test_all_bad_files_are_listed_at_once(folder):
     assert names[10] not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_skip_bad_counts(folder):
+def test_skip_bad_counts(folder, capsys):
     whole = open_faces(config_of(folder), "train")
     break_pictures(folder, ["000002.jpg", "000033.jpg"])
-    parts = {part: open_faces(config_of(folder), part, skip_bad=True) for part in ("surrogate", "target", "train")}
-    assert parts["train"].skipped == parts["surrogate"].skipped + parts["target"].skipped == 2
+    assert capsys.readouterr().out == ""
+    parts, said = {}, {}
+    for part in ("surrogate", "target", "train"):
+        parts[part] = open_faces(config_of(folder), part, skip_bad=True)
+        said[part] = capsys.readouterr().out
+    assert said["train"] == f"2 of 50 pictures in {folder / 'img_align_celeba'} are left out: they cannot be used.\n"
+    left_out = {part: int(text.split()[0]) if text else 0 for part, text in said.items()}
+    assert left_out["surrogate"] + left_out["target"] == len(whole) - len(parts["train"]) == 2
     for some in parts.values():
         rows = [whole.names.index(name) for name in some.names]
         assert np.array_equal(some.images, whole.images[rows]) and torch.equal(some.labels, whole.labels[rows])

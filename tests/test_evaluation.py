@@ -129,7 +129,7 @@ def test_every_method_by_its_name(real):
     config, surrogate, poisoners, forger, faces = real
     methods = make_methods(config, surrogate, poisoners, forger, 0.03)
     assert tuple(methods) == evaluation.METHODS
-    x, c = evaluation._slice(faces, 0, 4)
+    _, x, c = next(faces.in_order(4))
     for name, protect in methods.items():
         x_infected = protect(x, c, 0)
         assert 0 < (x_infected - x).abs().max() <= 0.03 + 1e-6 and x_infected.abs().max() <= 1, name
@@ -160,6 +160,6 @@ def test_targets_are_the_forgers(real):
 def test_an_untrained_poisoner_has_a_real_amplitude(real):
     config, *_, faces = real
     poisoner = untrained_poisoner(config, open_faces(config, "surrogate"))
-    x, _ = evaluation._slice(faces, 0, 4)
+    _, x, _ = next(faces.in_order(4))
     assert not poisoner.training and poisoner(x).abs().mean() > 0.3
     assert_close(poisoner(x), untrained_poisoner(config, open_faces(config, "surrogate"))(x))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from idf import baselines, evaluation, explorer, explorer_page, losses, metrics, protect
 from idf.config import DOMAINS, HAIR, UserError, load_config
-from idf.data import to_model, to_uint8
+from idf.data import to_model, to_picture, to_uint8
 from idf.explorer import METHODS, TARGETS, State, View, own_face, render, render_film
 from idf.faces import ATTRIBUTES, render_faces
 from idf.networks import CNet, frozen
@@ -46,14 +46,6 @@ def test_a_view_is_what_the_networks_make():
     assert view.numbers["L2 of y′"] == pytest.approx(metrics.l2(y, y_infected).item(), abs=1e-6)
     assert view.numbers["L1 of y′"] == pytest.approx(metrics.l1(y, y_infected).item(), abs=1e-6)
     assert view.numbers["PSNR of x′"] == pytest.approx(metrics.psnr(x, x_infected).item(), abs=1e-4)
-
-
-def test_textures_are_those_of_the_figures():
-    random = torch.Generator().manual_seed(0)
-    images = [torch.rand(1, 3, 64, 64, generator=random) * 2 - 1 for _ in range(8)]
-    flat = [(image * 2).round() / 2 for image in images]  # neighbours that are equally light
-    for image in (*images, *flat, *(explorer.subject(face, b"")[0] for face in FACES)):
-        assert np.array_equal(explorer.as_picture(explorer.texture(image))[..., 0], metrics.lbp(image[0]))
 
 
 def test_a_view_depends_on_its_state_alone():
@@ -106,7 +98,7 @@ def test_the_attack_is_pgd_on_the_surrogate_at_one_domain():
     wish = explorer.labels(state, "surrogate")[1][4:5]
     attacked = baselines.pgd(explorer.editor(False, "surrogate"), x, wish, 0.05,
                              generator=torch.Generator().manual_seed(explorer.SEED))
-    assert np.array_equal(render(state).pictures["infected x′"], explorer.as_picture(attacked))
+    assert np.array_equal(render(state).pictures["infected x′"], to_picture(attacked[0]))
     other = State(method="ruiz", target="apart-DD", domain="Bangs")
     assert "aims at black hair" in " ".join(render(other).sentences)
 
@@ -208,7 +200,7 @@ def test_unusable_photos_are_refused_in_one_sentence(make, said):
 
 
 def test_the_film_shows_its_test_frames():
-    config = explorer.film_settings()
+    config = explorer.FILM
     empty = Frames(np.zeros((config.frames, 3, 1, 1), np.uint8), torch.zeros(config.frames, 68, 2),
                    list(range(config.frames)), 25.0)
     assert list(explorer.test_frames()) == empty.part("test").numbers

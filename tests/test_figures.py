@@ -80,7 +80,7 @@ def test_eps_curves_draw_every_method_and_say_what_is_left_out():
 
 
 def test_histogram_counts_every_pair_and_names_the_share_beyond_the_line():
-    figure = figures.histogram({"ours": torch.tensor([0.0, 0.01, 0.2, 0.3])}, threshold=0.05)
+    figure = figures.histogram({"ours": torch.tensor([0.0, 0.01, 0.2, 0.3])})
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == 4
     assert "50% beyond 0.05" in texts(figure)
 

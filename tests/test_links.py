@@ -65,14 +65,13 @@ def test_every_notebook_fetches_the_project_on_colab_before_it_imports_it(path):
 
 
 def test_block_has_badges_and_a_link_for_each_notebook():
-    text = block("ada", "faces", ["00_faces", "01_surrogate"], explorer=True)
+    text = block("ada", "faces", ["00_faces", "01_surrogate"])
     links = re.findall(r"\]\((\S+?)\)", text)
     assert (ROOT / ".github/workflows/test.yml").exists() and (ROOT / "LICENSE").exists()
     assert "https://github.com/ada/faces/actions/workflows/test.yml" in links and "LICENSE" in links
     assert "https://colab.research.google.com/github/ada/faces/blob/main/notebooks/01_surrogate.ipynb" in links
     assert "https://mybinder.org/v2/gh/ada/faces/main?labpath=notebooks%2F00_faces.ipynb" in links
-    explorer = "https://mybinder.org/v2/gh/ada/faces/main?urlpath=voila%2Frender%2Fnotebooks%2F10_explore.ipynb"
-    assert explorer in links and explorer not in block("ada", "faces", ["00_faces"], explorer=False)
+    assert "https://mybinder.org/v2/gh/ada/faces/main?urlpath=voila%2Frender%2Fnotebooks%2F10_explore.ipynb" in links
 
 
 @pytest.mark.parametrize("address", [

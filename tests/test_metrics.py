@@ -8,11 +8,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from skimage.feature import local_binary_pattern
 from skimage.metrics import peak_signal_noise_ratio
 from torch.testing import assert_close
 
 from idf import metrics
 from idf.data import to_model
+from idf.faces import render_faces
 
 
 def flat(*values):
@@ -90,6 +92,14 @@ def test_lbp_of_one_neighbourhood_by_hand():
     assert (flat_codes[1:-1, 1:-1] == 255).all()  # no neighbour is darker
 
 
+def test_lbp_is_scikit_images():
+    random = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, 256, (64, 64), generator=random, dtype=torch.uint8) for _ in range(8)]
+    images += [image // 64 * 64 for image in images]  # neighbours that are equally light
+    for grey in (*images, render_faces([3_000_000], 64).images[0, 1]):
+        assert np.array_equal(metrics.lbp(to_model(grey.expand(3, -1, -1))), local_binary_pattern(grey.numpy(), 8, 1))
+
+
 def test_lbp_does_not_see_a_plain_brightening_but_sees_noise():
     x = torch.from_numpy(np.random.default_rng(0).uniform(-0.8, 0.8, (3, 24, 24))).float()
     lighter = metrics.lbp(x + 20 / 127.5)
@@ -150,7 +160,7 @@ def test_lpips_is_constructed_silently(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Noisy))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        network = metrics._lpips_network.__wrapped__()
+        network = metrics._lpips_network()
     assert capsys.readouterr() == ("", "")
     assert not network.training and not network.scale.requires_grad
     monkeypatch.setattr(metrics, "_lpips_network", lambda: network)
@@ -183,6 +193,6 @@ def test_vgg_is_cut_after_relu2_2(monkeypatch):
 
     build = torchvision.models.vgg16
     monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: build(weights=None, init_weights=False))
-    layers = list(metrics._vgg16_relu2_2.__wrapped__())
+    layers = list(metrics._vgg16_relu2_2())
     convs = [layer.out_channels for layer in layers if isinstance(layer, torch.nn.Conv2d)]
     assert convs == [64, 64, 128, 128] and isinstance(layers[-1], torch.nn.ReLU)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from idf import cli, protect_results
+from idf import cli, metrics, protect_results
 from idf.check import EDITORS, VARIANTS, check
 from idf.config import ROOT, UserError
 from idf.faces import render_faces
@@ -90,7 +90,7 @@ def test_protect_drops_the_metadata_unless_told():
 
 
 @pytest.mark.parametrize("words, said", [
-    (["none.png"], "There is no photo none.png"),
+    (["none.png"], "There is no photo none.png"), (["a.png", ""], "The name of a photo is empty"),
     (["a.png", "-o", "a.png"], "a.png is the photo itself, which is never overwritten"),
     (["a.png", "-o", "there.png"], "there.png is there already: name another output with -o, or add --force."),
     (["a.png", "-o", "out.bmp"], "The output cannot end in '.bmp'"),
@@ -257,7 +257,8 @@ def test_check_measures_the_forgeries_of_every_editor():
     assert set(face.y) == set(EDITORS) and set(face.x) == {"clean", *VARIANTS}
     for editor in EDITORS:
         assert face.y[editor]["clean"].shape == (5, 3, 64, 64) and 0 <= face.success[editor]["clean"] <= 1
-        moved, control = (face.l2(editor, variant).mean() for variant in ("protected", "noise"))
+        y = face.y[editor]
+        moved, control = (metrics.l2(y[variant], y["clean"]).mean() for variant in ("protected", "noise"))
         assert moved > 3 * control, "noise of the same eps must not do as well"
 
 
@@ -306,6 +307,17 @@ def test_portraits_meet_their_goals(tmp_path):
 def test_importing_protect_stays_light():
     code = "import sys, idf.protect; print([m for m in ('matplotlib', 'accelerate', 'torchvision') if m in sys.modules])"
     assert os.popen(f'"{sys.executable}" -c "{code}"').read().strip() == "[]"
+
+
+@pytest.mark.parametrize("photos, faces", [([canvas(0)], 1), ([Image.new("RGB", (300, 300))] * 2, 0)])
+def test_results_need_two_faces(capsys, photos, faces):
+    Path("photos").mkdir()
+    for i, photo in enumerate(photos):
+        photo.save(f"photos/{i}.png")
+    assert run("protect-results", "photos", "--out", "out.json") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"idf: A face was found in {faces} of {len(photos)} photo") and said.count("\n") == 1
+    assert not Path("out.json").exists()
 
 
 def test_an_unknown_place_is_named(capsys):

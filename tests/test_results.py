@@ -48,9 +48,10 @@ def test_write_table_touches_nothing_else(rows, tmp_path):
     assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text and table(rows) in text
 
 
-def test_a_readme_without_the_marks_is_refused(rows, tmp_path):
+@pytest.mark.parametrize("content", ["nothing", MARKS[0], MARKS[1] + MARKS[0]])
+def test_a_readme_without_the_marks_is_refused(rows, tmp_path, content):
     readme = tmp_path / "README.md"
-    readme.write_text("nothing")
+    readme.write_text(content)
     with pytest.raises(UserError, match="lacks the lines"):
         write_table(readme, table(rows))
-    assert readme.read_text() == "nothing"
+    assert readme.read_text() == content
