@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from idf import baselines, losses, metrics
 from idf.checkpoint import write_atomically
 from idf.config import HAIR, UserError
-from idf.data import to_model, to_picture
-from idf.photo import WRITTEN_QUALITY, Photo, Place, aligned, find_faces, open_photo, recompressed
+from idf.data import to_model
+from idf.photo import WRITTEN_QUALITY, Photo, Place, aligned, find_faces, open_photo, put_back, recompressed
 from idf.protect import counted, largest_change, psnr_of_faces, rectangle
 from idf.shipped import load_judge, load_surrogate, load_target, photo_config
 
@@ -92,14 +92,14 @@ def check(photo: str | Path | Photo, protected: str | Path | Photo) -> list[Seen
 
 
 def _near(whole: dict[str, np.ndarray], place: Place) -> dict[str, np.ndarray]:
-    """The rectangles around one face, with the control: random colour noise as strong as the change."""
+    """The rectangles around one face, with the control: colour noise as strong as the change, put back like it."""
     near = {name: pixels[rectangle(place, pixels.shape)] for name, pixels in whole.items()}
     change = np.abs(near["protected"].astype(np.int16) - near["clean"])
     # not its largest value, which in a JPEG tells of single edges
     eps = float(np.quantile(change, 0.99)) / 127.5
-    clean = to_model(torch.from_numpy(near["clean"].copy()).permute(2, 0, 1))[None]
-    noise = baselines.random_colour(clean, eps, torch.Generator().manual_seed(0))
-    return {**near, "noise": to_picture(noise[0])}
+    size = photo_config().size
+    delta = baselines.random_colour(torch.zeros(1, 3, size, size), eps, torch.Generator().manual_seed(0))
+    return {**near, "noise": put_back(near["clean"], _moved(place, whole["clean"].shape), delta[0], eps)}
 
 
 def _moved(place: Place, shape: tuple[int, ...]) -> Place:
