@@ -251,7 +251,7 @@ def test_check_shows_numbers_a_picture_and_what_they_do_not_prove(capsys):
 
 
 def test_check_measures_the_forgeries_of_every_editor():
-    canvas(0).save("a.png")
+    canvas(2).save("a.png")
     protect("a.png", "b.png", eps=0.05)
     face, = check("a.png", "b.png")
     assert set(face.y) == set(EDITORS) and set(face.x) == {"clean", *VARIANTS}
