@@ -267,8 +267,8 @@ def kind_of(suffix: str) -> str:
     """PNG or JPEG; UserError for the suffix of anything else."""
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(suffix.lower())
     if not kind:
-        raise UserError(f"The output cannot end in {suffix or 'nothing'!r}: let it end in .png, which keeps every bit, or "
-                        "in .jpg.")
+        raise UserError(f"The output cannot end in {suffix or 'nothing'!r}: let it end in .png, which keeps every bit, in "
+                        ".jpg, or, for a folder, in a slash.")
     return kind
 
 

@@ -49,11 +49,10 @@ def measure(pairs: list[tuple[Path, Path]], eps: float) -> dict:
         start = time.monotonic()
         try:
             psnr.append(protect(source, out, eps).psnr)
+            seconds.append(time.monotonic() - start)
+            faces += check(open_photo(source), open_photo(out))[:1]
         except UserError as error:
             missing.append(str(error))
-            continue
-        seconds.append(time.monotonic() - start)
-        faces += check(open_photo(source), open_photo(out))[:1]
     if len(faces) < 2:  # the first warms up, and its time does not count
         raise UserError(f"A face was found in {len(faces)} of {counted(len(pairs), 'photo')}: give at least two photos of "
                         "one face each.")
