@@ -96,6 +96,10 @@ def test_table_by_hand():
     assert "**The drawn film, 64 px, Res6, 2 seeds**" in text
     assert "| clean | – | – | – | 0.060 (0.050 to 0.070) | – | – |" in text
     assert "| PG (ours) | 0.055 (0.030 to 0.080) | 1.75 (1.50 to 2.00) | 25% | 0.060 | – | – |" in text
+    both = table(rows + [r | {"target": "UNet256"} for r in rows if r["seed"] == 0])
+    assert "**The drawn film, 64 px, UNet256, 1 seed**" in both and "**The drawn film, 64 px, other forgers**" in both
+    assert ("| Res6 | 2 | 0.0600 (0.0500 to 0.0700) | 0.0300 (0.0200 to 0.0400) | – | – | 1.75 (1.50 to 2.00) | 25%, 25% | "
+            "–, –, – |") in both
 
 
 def test_other_settings_beside_their_own_floor():
