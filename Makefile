@@ -38,10 +38,12 @@ weights: .venv/.installed-run  ## train all shipped weights again (MASKS: a Cele
 bench: .venv/.installed-run  ## measure speed, write data/results/speed.json
 	@$(BIN) -m idf bench $(DATA_OPTION)
 
-notebooks: .venv/.installed-test  ## execute the notebooks and keep their outputs in notebooks/
+notebooks: .venv/.installed-test  ## execute the notebooks and their solutions, keep the outputs in notebooks/
 	@$(BIN) -m idf run --update --out runs/notebooks
+	@IDF_PRESET=demo $(BIN) -m jupyter execute --inplace notebooks/solutions/*.ipynb
 	@$(BIN) -m nbstripout --keep-output --keep-count --keep-id \
-	  --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill" notebooks/[0-9][0-9]_*.ipynb
+	  --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution" \
+	  notebooks/[0-9][0-9]_*.ipynb notebooks/solutions/*.ipynb
 
 clean:  ## remove the virtual environment and caches (runs/ stays)
 	rm -rf .venv *.egg-info .pytest_cache .hypothesis

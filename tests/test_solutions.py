@@ -10,6 +10,7 @@ from textwrap import indent
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
 from idf import report
@@ -76,4 +77,25 @@ def test_solutions_are_clean(path):
     notebook = read(path.parent / "solutions" / path.name)
     nbformat.validate(notebook)
     assert notebook.cells[0].source.startswith("# ") and findings(notebook) == []
-    assert not any(cell.outputs or cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1)) and not {"papermill", "widgets"} & set(notebook.metadata)
+
+
+@each_notebook
+def test_each_solution_stands_above_the_check_of_its_exercise_and_what_it_printed(path):
+    notebook, asked = read(path.parent / "solutions" / path.name), exercises(read(path))
+    cells = {cell.id: cell for cell in notebook.cells}
+    assert "parameters" in cells["parameters"].metadata.tags and f"%run ../{path.name}" in cells["run"].source
+    for cell in solutions(path):
+        check = cells[cell.id.replace("solution", "check")]
+        assert check.source == OPEN.sub("", asked[cell.metadata.exercise].source, count=1).lstrip("\n")
+        assert "".join(output.text for output in check.outputs).startswith("right")
+
+
+def test_a_solutions_notebook_runs_by_itself():
+    path = NOTEBOOKS / "solutions" / "00_faces.ipynb"
+    notebook = read(path)
+    with report.environment():
+        NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    printed = [output.text for cell in notebook.cells if cell.id.startswith("check") for output in cell.outputs]
+    assert printed == ["right\n"] * len(solutions(NOTEBOOKS / path.name))
