@@ -1,9 +1,22 @@
-"""The paper's baseline, the gradient attack of Ruiz et al. 2020 on one editor, and controls: norm L-infinity on [-1, 1]."""
+"""The paper's baseline, gradient attacks of Ruiz et al. 2020 on one editor, and controls: norm L-infinity on [-1, 1]."""
 
 import torch
 from torch import Tensor
 
 from idf.losses import Editor, forge
+
+
+def _ascend(editor: Editor, x: Tensor, targets: Tensor, start: Tensor, eps: float, steps: int, step_size: float) -> Tensor:
+    with torch.no_grad():
+        y = forge(editor, x, targets)
+    x_infected = start
+    for _ in range(steps):
+        x_infected = x_infected.detach().requires_grad_(True)
+        loss = (forge(editor, x_infected, targets) - y).float().square().mean()
+        (slope,) = torch.autograd.grad(loss, x_infected)
+        x_infected = x_infected.detach() + step_size * slope.sign()
+        x_infected = (x + (x_infected - x).clamp(-eps, eps)).clamp(-1, 1)
+    return x_infected
 
 
 def pgd(editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, steps: int = 10, step_size: float = 0.01,
@@ -13,16 +26,13 @@ def pgd(editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, steps: in
     x (B, 3, S, S) in [-1, 1], targets (J, B, K); returns x' in [-1, 1] with |x' - x| <= eps. The editor's parameters
     should not require gradients, or they are computed in vain.
     """
-    with torch.no_grad():
-        y = forge(editor, x, targets)
-    x_infected = random_noise(x, eps, generator)
-    for _ in range(steps):
-        x_infected = x_infected.detach().requires_grad_(True)
-        loss = (forge(editor, x_infected, targets) - y).float().square().mean()
-        (slope,) = torch.autograd.grad(loss, x_infected)
-        x_infected = x_infected.detach() + step_size * slope.sign()
-        x_infected = (x + (x_infected - x).clamp(-eps, eps)).clamp(-1, 1)
-    return x_infected
+    return _ascend(editor, x, targets, random_noise(x, eps, generator), eps, steps, step_size)
+
+
+def i_fgsm(editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, steps: int = 10, step_size: float = 0.01,
+           generator: torch.Generator | None = None) -> Tensor:
+    """I-FGSM: as PGD, but from x itself plus a random start of 1e-3 * eps, because the gradient at x is zero."""
+    return _ascend(editor, x, targets, random_noise(x, 1e-3 * eps, generator), eps, steps, step_size)
 
 
 def random_noise(x: Tensor, eps: float = 0.05, generator: torch.Generator | None = None) -> Tensor:

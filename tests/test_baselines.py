@@ -28,6 +28,7 @@ def seeded(seed=3):
 
 ATTACKS = {
     "pgd": lambda editor, x, targets, eps, seed: baselines.pgd(editor, x, targets, eps, generator=seeded(seed)),
+    "i_fgsm": lambda editor, x, targets, eps, seed: baselines.i_fgsm(editor, x, targets, eps, generator=seeded(seed)),
     "random_noise": lambda editor, x, targets, eps, seed: baselines.random_noise(x, eps, seeded(seed)),
     "brightened": lambda editor, x, targets, eps, seed: baselines.brightened(x, eps),
 }
@@ -48,21 +49,24 @@ def test_every_attack_stays_in_the_ball_and_the_range(scene, name, eps):
     assert torch.equal(x_infected, ATTACKS[name](editor, x, targets, eps, 4)) == (name == "brightened")
 
 
-def test_pgd_ends_above_its_start(scene):
+@pytest.mark.parametrize("attack", [baselines.pgd, baselines.i_fgsm])
+def test_gradient_attacks_end_above_their_start(scene, attack):
     editor, x, targets = scene
 
     def loss(x_infected):
         return (forge(editor, x_infected, targets) - forge(editor, x, targets)).square().mean().item()
 
-    start, one, ten = (baselines.pgd(editor, x, targets, EPS, steps=n, generator=seeded()) for n in (0, 1, 10))
+    start = attack(editor, x, targets, EPS, steps=0, generator=seeded())
+    one, ten = (attack(editor, x, targets, EPS, steps=n, generator=seeded()) for n in (1, 10))
     assert 0 < loss(start) < loss(one) < loss(ten)
     assert loss(ten) > 2 * loss(baselines.random_noise(x, EPS, seeded()))
 
 
-def test_where_pgd_starts(scene):
+def test_where_the_two_attacks_start(scene):
     editor, x, targets = scene
-    start = baselines.pgd(editor, x, targets, EPS, steps=0, generator=seeded())
-    assert torch.equal(start, baselines.random_noise(x, EPS, seeded()))
+    for attack, radius in ((baselines.pgd, EPS), (baselines.i_fgsm, 1e-3 * EPS)):
+        start = attack(editor, x, targets, EPS, steps=0, generator=seeded())
+        assert torch.equal(start, baselines.random_noise(x, radius, seeded()))
 
 
 def test_on_an_editor_that_does_nothing_the_attack_flees_from_x():
