@@ -41,6 +41,7 @@ EXPERIMENTS = RESULTS / "reenactment_experiments.json"  # rows of the same shape
 PATTERNS = {"fine-pattern": (0.3, 0.5), "coarse-pattern": (0.02, 0.06)}
 METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "ours", "ours-no-ats", "ours-no-mask")
 RESEED = 1000
+FILMS = {"procedural-video": "The drawn film", "real-video": "A filmed person"}
 MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
 
 
@@ -179,7 +180,7 @@ def table(rows: list[dict], eps: float = 0.02) -> str:
     rows = [r for r in rows if r["eps"] == eps and not r["settings"]]
     parts = []
     for dataset, size in dict.fromkeys((r["dataset"], r["size"]) for r in rows):
-        film = f"{ {'procedural-video': 'The drawn film', 'real-video': 'A filmed person'}[dataset] }, {size} px"
+        film = f"{FILMS[dataset]}, {size} px"
         own = [r for r in rows if (r["dataset"], r["size"]) == (dataset, size)]
         target, *others = sorted({r["target"] for r in own}, key=list(TARGETS).index)
         parts.append(table_of_methods([r for r in own if r["target"] == target], f"{film}, {target}"))
