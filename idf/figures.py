@@ -67,8 +67,8 @@ def _show(axis, image: np.ndarray, **options) -> None:
     axis.spines[:].set_visible(False)
 
 
-def grid(images: Sequence[Sequence[Tensor]], rows: Sequence[str] = (), columns: Sequence[str] = (), title: str = "",
-         ) -> Figure:
+def grid(images: Sequence[Sequence[Tensor]], rows: Sequence[str] = (), columns: Sequence[str] = (),
+         title: str = "") -> Figure:
     """R rows of C images (3, S, S) in [-1, 1], or one tensor (R, C, 3, S, S), with labels at their sides."""
     count = len(images[0])
     left = 0.09 * max((len(line) for name in rows for line in name.split("\n")), default=0)
@@ -150,8 +150,10 @@ def curves(panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]]
             style = dict(color=COLOURS[series.index(name)], linestyle=("-", "--", "-.", ":")[series.index(name) % 4])
             axis.plot(x, y, label=name, **style)
         axis.set(title=quantity, xlabel=x_name)
-        if len(panel) > 1:
-            axis.legend()
+        if len(panel) > 1:  # names in one row, with room above the curves
+            low, high = axis.get_ylim()
+            axis.set_ylim(low, high + 0.2 * (high - low))
+            axis.legend(ncols=len(panel), loc="upper center", fontsize=8, handlelength=1.4, columnspacing=0.8)
     return _entitled(figure, title)
 
 
