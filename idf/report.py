@@ -74,7 +74,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
     parser.add_argument("--video", default="", metavar="FILE", help="a video of one face (default: a drawn one)")
-    parser.add_argument("--landmarks", default="", metavar="FILE", help="the video's landmarks, .npz or .csv (default: dlib's)")
+    parser.add_argument("--landmarks", default="", metavar="FILE", help="its landmarks, .npz or .csv (default: dlib's)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and count them")
