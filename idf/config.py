@@ -160,10 +160,12 @@ class VideoConfig:
     lr: float = 2e-4
     decay: float = 0.5  # share of the iterations, at their end, over which lr falls to 0
     lambda_l1: float = 100.0
+    find_again: bool = False  # dlib looks for landmarks on the published frames; the paper, and we, use the clean ones
 
     # the poison
     width_pg: int = 16
     levels_pg: int = 4
+    affine_pg: bool = False  # PG's last BatchNorm with scale and shift: else PG(x) averages 0 and stays quieter than +-1
     width_d_b: int = 16
     poison_iterations: int = 1000
     batch_pg: int = 8
@@ -179,6 +181,7 @@ class VideoConfig:
     lambda_adv: float = 0.01
     masked: bool = True  # m(x) in Eq. 11; without it m = 1
     background: float = 0.01  # m(x) off the face
+    queries: int = 30  # to dlib for each frame, by the search of idf.pairing
     validate_every: int = 100
 
     # BiSeNet
@@ -280,8 +283,8 @@ def _check_range(config: Config | VideoConfig) -> None:
         raise UserError(f"decay={config.decay} is outside [0, 1]: it is the share of iterations with a falling rate.")
     for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations",
                  "target_iterations", "n_critic", "poison_every", "validate_every", "width_judge", "judge_iterations",
-                 "checkpoint_every", "layers_d", "poison_iterations", "inner_steps", "width_parser", "size_parser",
-                 "parser_iterations"):
+                 "checkpoint_every", "layers_d", "poison_iterations", "inner_steps", "queries", "width_parser",
+                 "size_parser", "parser_iterations"):
         if getattr(config, name, 1) < 1:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
     if config.size % 2 ** (config.levels_pg - 1):
@@ -325,6 +328,14 @@ def find_video(file: str) -> str:
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"There is no video {file}: give an MP4, MOV or WebM file of one person speaking.")
+    return str(path.resolve())
+
+
+def find_landmark_file(file: str) -> str:
+    """The absolute path of a video's landmarks."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"There is no landmark file {file}: give an .npz or .csv, or leave it out, then dlib finds them.")
     return str(path.resolve())
 
 

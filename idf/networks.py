@@ -237,14 +237,15 @@ class PoisonGenerator(nn.Module):
     Ends in BatchNorm and tanh, so that |PG(x)| <= tau = 1 (Eq. 2). The last BatchNorm keeps the amplitude from
     collapsing; without a scale of its own it also bounds it: of all inputs to tanh with variance 1, the constant +-1
     has the largest output, so the mean square of PG(x) stays under tanh(1)^2 and eps .05 costs at most 34.4 dB.
+    affine: the last BatchNorm has a scale and a shift after all, and this bound is gone.
     """
 
-    def __init__(self, width: int = 64, levels: int = 5):
+    def __init__(self, width: int = 64, levels: int = 5, affine: bool = False):
         super().__init__()
         widths = [width * 2**i for i in range(levels)]
         self.down = nn.ModuleList(double_conv(a, b) for a, b in zip([3, *widths], widths, strict=False))
         self.up = nn.ModuleList(double_conv(a + b, a) for a, b in zip(widths, widths[1:], strict=False))
-        self.last = nn.Sequential(nn.Conv2d(width, 3, 1, bias=False), nn.BatchNorm2d(3, affine=False), nn.Tanh())
+        self.last = nn.Sequential(nn.Conv2d(width, 3, 1, bias=False), nn.BatchNorm2d(3, affine=affine), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S a multiple of 2**(levels - 1)."""

@@ -186,7 +186,7 @@ def make_poisoning(config: VideoConfig, surrogate: nn.Module | None = None) -> P
     For in Eq. 11 SM is but a yardstick, without influence on PG: what grows along with PG, or does not, is M'.
     """
     torch.manual_seed(config.seed)
-    poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
+    poisoner = PoisonGenerator(config.width_pg, config.levels_pg, config.affine_pg)
     own, infected = make_reenactor(config.target, config), make_reenactor(config.target, config)
     run = Poisoning(
         config=config, accelerator=make_accelerator(config.bf16), poisoner=poisoner, best=copy.deepcopy(poisoner),

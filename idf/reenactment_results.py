@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import PartialState
 from torch import Tensor, nn
 
-from idf import baselines, figures, losses, metrics
+from idf import baselines, figures, losses, metrics, pairing
 from idf.checkpoint import load_network, save_json
 from idf.config import RESULTS, ROOT, UserError, VideoConfig, digest, find_video, load_video_config, parse_settings
-from idf.data import to_uint8
 from idf.faces import LABELS
 from idf.networks import BiSeNet, frozen
 from idf.parsing import PublicParser, attention_mask
@@ -39,7 +37,9 @@ FILE = RESULTS / "reenactment_defence.json"
 EXPERIMENTS = RESULTS / "reenactment_experiments.json"  # rows of the same shape, with other settings
 # one fixed pattern for all frames, of these frequencies in cycles a pixel
 PATTERNS = {"fine-pattern": (0.3, 0.5), "coarse-pattern": (0.02, 0.06)}
-METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "ours", "ours-no-ats", "ours-no-mask")
+METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "wrong-pairs", "ours", "ours-no-ats", "ours-no-mask")
+CHOICES = (*METHODS, "moved-landmarks")  # the last one means something with find_again alone
+UNTOUCHED = ("clean", "reseed", "wrong-pairs")  # frames published as they are
 RESEED = 1000
 FILMS = {"procedural-video": "The drawn film", "real-video": "A filmed person"}
 MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
@@ -51,7 +51,8 @@ def add_arguments(parser) -> None:
     parser.add_argument("--landmarks", default="", metavar="FILE", help="its landmarks, .npz or .csv (default: dlib's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--targets", nargs="+", default=["UNet256"], choices=list(TARGETS), help="default: UNet256")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="default: all")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=CHOICES,
+                        help=f"default: all but {CHOICES[-1]}")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
     parser.add_argument("--work", default="", metavar="FOLDER", help="default: runs/reenact/<preset>-<data set>")
     parser.add_argument("--out", default=str(FILE), metavar="FILE", help="default: data/results/reenactment_defence.json")
@@ -124,7 +125,7 @@ def poisoner_for(method: str, config: VideoConfig, frames: Frames, work: Path, f
 def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poisoner: nn.Module | None = None,
                ) -> Callable[[Tensor], Tensor]:
     """x -> x' by the method's name. poisoner: a trained PG for "ours"; the others, and else this one, are trained here."""
-    if method in ("clean", "reseed"):
+    if method in UNTOUCHED:
         return lambda x: x
     generator = torch.Generator().manual_seed(config.seed)
     if method == "random-noise":
@@ -139,21 +140,36 @@ def protection(method: str, config: VideoConfig, frames: Frames, work: Path, poi
     return by_poisoner(frozen(poisoner), config.eps)
 
 
+def downloaded(method: str, config: VideoConfig, frames: Frames, work: Path, poisoner: nn.Module | None = None) -> Frames:
+    """The training frames as published with this method, and the landmarks that the forger goes by."""
+    train = frames.part("train")
+    if method == "moved-landmarks":
+        folder = work / f"{method}-{config.seed}-eps{config.eps:g}-{config.queries}"
+        published = pairing.move_landmarks(train, face_finder(), config.eps, config.queries, config.seed, folder)
+    else:
+        published = publish(train, protection(method, config, frames, work, poisoner))
+    if config.find_again:
+        published = pairing.found_again(published, face_finder())
+    return pairing.wrong_pairs(published) if method == "wrong-pairs" else published
+
+
 def train_forger(method: str, config: VideoConfig, frames: Frames, target: str, work: Path,
                  poisoner: nn.Module | None = None, quiet: bool = False) -> tuple[nn.Module, Frames]:
     """A forger from scratch on the film as published with this method, and that film; kept in work."""
-    published = publish(frames.part("train"), protection(method, config, frames, work, poisoner))
+    published = downloaded(method, config, frames, work, poisoner)
     seed = config.seed + RESEED * (method != "clean")
     how = digest(config) if method.startswith("ours") else f"eps{config.eps:g}"
-    name = f"{target}-{method}-{seed}" + ("" if method in ("clean", "reseed") else f"-{how}")
+    name = f"{target}-{method}-{seed}" + ("" if method in UNTOUCHED else f"-{how}") + "-found" * config.find_again
     return train_reenactor(config, published, seed, target, work / name, quiet=quiet).network, published
 
 
 def experiment(config: VideoConfig, frames: Frames, target: str, methods: list[str], work: Path) -> list[dict]:
     """The rows of one target and seed: each forger against M and against the truth x, on the test part."""
     train, test = frames.part("train"), frames.part("test")
-    z, x = draw_landmarks(test.landmarks, test.size), test.x()
     find = face_finder_or_none()
+    if config.find_again:
+        test = pairing.found_again(test, face_finder())
+    z, x = draw_landmarks(test.landmarks, test.size), test.x()
     m, rows = None, []
     for method in ["clean", *(name for name in methods if name != "clean")]:
         print(f"{config.dataset}, {target}, seed {config.seed}, {method}", flush=True)
@@ -161,13 +177,14 @@ def experiment(config: VideoConfig, frames: Frames, target: str, methods: list[s
         y = forge_frames(network, z, config)
         m = y if method == "clean" else m
         own = expression(find, y, test.landmarks) if find else {"expression_error": None, "face_found": None}
-        quality = metrics.psnr(train.x(slice(0, 200)), published.x(slice(0, 200))).mean().item()
+        some = published.numbers[:200]  # a forger who finds landmarks himself leaves some frames out
+        quality = metrics.psnr(train.x([train.numbers.index(n) for n in some]), published.x(slice(0, 200))).mean().item()
         for reference, other in (("M", m), ("x", x)):
             if method == "clean" and reference == "M":
                 continue
             row = {"dataset": config.dataset, "size": config.size, "method": method, "reference": reference,
                    "target": target, "eps": config.eps, **differences(y, other),
-                   "psnr": None if method in ("clean", "reseed") else quality, **own, "seed": config.seed,
+                   "psnr": None if method in UNTOUCHED else quality, **own, "seed": config.seed,
                    "hardware": hardware(), "command": command()}
             rows.append(row)
             print(f"  against {reference}: L1 {row['l1']:.4f} L2 {row['l2']:.4f} DSR {row['dsr']:.2f} "
@@ -258,7 +275,7 @@ def _grouped(rows: list[dict], *names: str) -> list[tuple[tuple, dict]]:
         of = lambda method, reference="M": [r for r in own if (r["method"], r["reference"]) == (method, reference)]
         found = {"seeds": len({r["seed"] for r in own}), "floor": spread(of("reseed"), "l1", 4),
                  "clean": spread(of("clean", "x"), "l1", 4),
-                 **{method: times_the_floor(of(method), own) for method in METHODS[1:]}}
+                 **{method: times_the_floor(of(method), own) for method in CHOICES[1:]}}
         out.append((tuple(own[0][name] for name in names), found))
     return out
 
@@ -281,19 +298,11 @@ def face_finder_or_none():
         return None
 
 
-def expression(find: Callable, y: Tensor, landmarks: Tensor) -> dict:
-    """Does the forgery follow the expression asked for?
+def expression(find: pairing.Finder, y: Tensor, landmarks: Tensor) -> dict:
+    """Does the forgery follow the expression asked for, by its landmarks (N, 68, 2)?
 
-    expression_error: mean distance of the landmarks found on y to those of z, eyebrows to lips (jaw left out), after the
-    mean shift is taken off, over the distance of the outer eye corners. face_found: share of frames with exactly one face.
+    expression_error: mean of `pairing.expression_error`; face_found: share of frames with exactly one face.
     """
-    scale = max(1, round(256 / y.shape[-1]))
-    errors = []
-    for picture, points in zip(y, landmarks.numpy(), strict=True):
-        large = F.interpolate(picture[None], scale_factor=scale, mode="bicubic")[0]
-        found = find(to_uint8(large).permute(1, 2, 0).numpy())
-        if len(found) == 1:
-            seen = found[0][17:] / scale - 0.5
-            away = seen - points[17:]
-            errors.append(np.linalg.norm(away - away.mean(0), axis=1).mean() / np.linalg.norm(points[36] - points[45]))
+    errors = [pairing.expression_error(seen, wanted) for picture, wanted in zip(y, landmarks.numpy(), strict=True)
+              if (seen := pairing.look(find, picture)) is not None]
     return {"expression_error": float(np.mean(errors)) if errors else None, "face_found": len(errors) / len(y)}

@@ -56,7 +56,7 @@ def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Modul
         return load_forger(config, name, folder)
     if name == "poisoner" and folder == config.weights and not _made_for(config, folder):
         raise UserError("The shipped PG belongs to another film: train one on this.")
-    network = (PoisonGenerator(config.width_pg, config.levels_pg) if name == "poisoner"
+    network = (PoisonGenerator(config.width_pg, config.levels_pg, config.affine_pg) if name == "poisoner"
                else BiSeNet(len(LABELS), config.width_parser))
     return frozen(load_network(network, folder / f"{name}.safetensors"))
 

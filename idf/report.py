@@ -34,6 +34,7 @@ from idf.config import (
     UserError,
     VideoConfig,
     find_data,
+    find_landmark_file,
     find_video,
     load_config,
     load_video_config,
@@ -73,6 +74,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
     parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
     parser.add_argument("--video", default="", metavar="FILE", help="a video of one face (default: a drawn one)")
+    parser.add_argument("--landmarks", default="", metavar="FILE", help="its landmarks, .npz or .csv (default: dlib's)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and count them")
@@ -84,12 +86,14 @@ def main(args) -> int:
     """`idf run`. Returns 0, or 1 if a notebook fails, or 2 if it does by a mistake of the user or may not be committed."""
     settings = parse_settings(args.set)
     sources = {"data_root": find_data(args.data), "video": find_video(args.video)}
+    if args.landmarks:
+        settings["landmarks"] = find_landmark_file(args.landmarks)
     sizes = check_settings(args.preset, args.seed, sources, settings)
     rows = plan(find_notebooks(), {"preset": args.preset, "seed": args.seed}, settings, args.skip_bad, sources)
     if args.update:
         if (sources, args.seed, settings, args.skip_bad) != ({"data_root": "", "video": ""}, 0, {}, False):
-            raise UserError("--update keeps the notebooks' defaults: use it without --data, --video, --seed, --set, "
-                            "--skip-bad.")
+            raise UserError("--update keeps the notebooks' defaults: use it without --data, --video, --landmarks, --seed, "
+                            "--set, --skip-bad.")
         rows = [Row(row.notebook) for row in rows]
     name = args.preset + "-celeba" * bool(args.data) + "-video" * bool(args.video)
     out = Path(args.out or ROOT / "runs" / name).expanduser().resolve()

@@ -5,10 +5,11 @@ run, as faces are.
 """
 
 import importlib.util
+import math
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ LEAST_FACE = 16  # pixels from ear to ear
 PARTS = ("train", "validation", "test")  # in the order of time
 SHARES = {"train": 0.85, "validation": 0.05, "test": 0.1}
 CROP = 2.0  # side of the crop over the face's width (landmarks 0 to 16), so that hair and chin are in
+SAMPLES = 20  # frames of a film whose faces are compared
+OTHER = 0.4  # between means of three of their descriptors by dlib: .2 in one take, .7 for two people
 CUT = 0.12  # mean change of a pixel, in [0, 1], from one frame to the next that only a cut makes
 
 
@@ -155,17 +158,54 @@ def _filmed(path: Path, marks: Path | None, config: VideoConfig, known: dict) ->
     notes = ["The frame rate varies: films are written at the most common one."] * bool(uneven)
     known |= {"fps": round(fps, 3), "dropped": dropped, "notes_of_video": notes}
     box, wanted = (left, top, left + side, top + side), set(kept)
-    previous = None
+    describe, sampled = face_describer(), kept[:: math.ceil(len(kept) / SAMPLES)]
+    previous, faces = None, []
     for number, (frame, time) in enumerate(read_frames(path, len(points))):
         small = frame[:: max(1, frame.shape[0] // 64), :: max(1, frame.shape[1] // 64)].astype(np.float32) / 255
         if previous is not None and (small.shape != previous.shape or np.abs(small - previous).mean() > CUT):
-            remedy = f", for example its first part by frames={number}" if number >= LEAST_FRAMES else ""
-            raise UserError(f"{path} has a cut at {time:.1f} s: give one take of one person{remedy}.")
+            raise UserError(f"{path} has a cut at {time:.1f} s: {_one_take(number)}")
         previous = small
+        if describe and number in sampled:
+            faces.append(describe(frame, points[number]))
         if number in wanted:
             crop = Image.fromarray(frame).resize((config.size, config.size), Image.Resampling.BOX, box=box)
             mine = (points[number] - (left, top)) * (config.size / side) - 0.5
             yield str(number), np.asarray(crop).transpose(2, 0, 1), mine.round(3).tolist()
+    if (place := other_person(faces)) is not None:
+        raise UserError(f"{path} shows another person from about {times[sampled[place]]:.1f} s on: "
+                        f"{_one_take(sampled[place])}")
+
+
+def _one_take(number: int) -> str:
+    remedy = f", for example its first part by frames={number}" if number >= LEAST_FRAMES else ""
+    return f"give one take of one person{remedy}."
+
+
+def other_person(faces: list[np.ndarray]) -> int | None:
+    """The place from which three faces in a row differ from the first three more than those of one person do, if any."""
+    for place in range(3, len(faces) - 2):
+        if np.linalg.norm(np.mean(faces[place:place + 3], 0) - np.mean(faces[:3], 0)) > OTHER:
+            return place
+    return None
+
+
+def face_describer() -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """dlib's face recognition: (frame, its landmarks (68, 2)) -> 128 numbers. None where the extra is not installed."""
+    try:
+        import dlib
+    except ImportError:
+        return None
+    if not (models := _models()):
+        return None
+    network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    def describe(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
+        (left, top), (right, bottom) = points.min(0).astype(int).tolist(), points.max(0).astype(int).tolist()
+        marks = dlib.full_object_detection(dlib.rectangle(left, top, right, bottom),
+                                           [dlib.point(int(x), int(y)) for x, y in points])
+        return np.array(network.compute_face_descriptor(np.ascontiguousarray(frame), marks))
+
+    return describe
 
 
 def find_landmarks(path: Path, marks: Path | None, most: int) -> tuple[list[np.ndarray | None], list[float], dict]:
@@ -195,6 +235,13 @@ def find_landmarks(path: Path, marks: Path | None, most: int) -> tuple[list[np.n
     return points, times, dropped
 
 
+def _models() -> Path | None:
+    """The folder of dlib's models, if installed."""
+    # the package's own import needs pkg_resources, which setuptools no longer has
+    package = importlib.util.find_spec("face_recognition_models")
+    return Path(list(package.submodule_search_locations)[0]) / "models" if package else None
+
+
 def face_finder(always_twice: bool = False):
     """dlib's detector and 68-landmark model: a function frame -> list of (68, 2) points, one array per face.
 
@@ -206,11 +253,8 @@ def face_finder(always_twice: bool = False):
     except ImportError:
         raise UserError("Landmarks of a real video need dlib: run `pip install -e .[video]`, or give a landmark file "
                         "(.npz, .csv).") from None
-    # the package's own import needs pkg_resources, which setuptools no longer has
-    package = importlib.util.find_spec("face_recognition_models")
-    if not package:
+    if not (models := _models()):
         raise UserError("dlib's landmark model is missing: run `pip install -e .[video]`.")
-    models = Path(list(package.submodule_search_locations)[0]) / "models"
     detector = dlib.get_frontal_face_detector()
     predictor = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
 

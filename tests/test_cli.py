@@ -121,6 +121,8 @@ def test_failing_notebook_is_named_in_one_line_and_on_the_page(notebooks, tmp_pa
     (["--set", "eps=big"], "type float"), (["--set", "eps"], "NAME=VALUE"), (["--set", "seed=1"], "--seed 1"),
     (["--set", "data_root=x"], "--data x"), (["--data", "no/such/folder"], "no/such/folder"),
     (["--video", "no/such.mp4"], "no/such.mp4"), (["--set", "video=x"], "--video x"),
+    (["--landmarks", "no/such.npz"], "no/such.npz"), (["--landmarks", __file__], "landmarks belong to a video"),
+    (["--set", "landmarks=x.npz"], "--landmarks x.npz"),
     (["--seed", "x"], "--seed"), (["--colour", "red"], "--colour"), (["--update", "--seed", "1"], "--update")])
 def test_mistake_is_one_sentence_and_runs_nothing(notebooks, tmp_path, capsys, options, word):
     notebooks("print(1)")
@@ -139,6 +141,14 @@ def test_parameter_unknown_to_the_notebooks_is_refused(notebooks, tmp_path, caps
     notebooks("print(1)", parameters=parameters)
     assert run(tmp_path, *options) == 2
     assert word in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_landmarks_reach_the_notebooks_of_the_film(notebooks, tmp_path):
+    notebooks("print(video, landmarks)", parameters='preset = "demo"\nvideo = ""\nlandmarks = ""\nseed = 0\noverrides = {}')
+    marks = tmp_path / "marks.csv"
+    marks.touch()
+    assert run(tmp_path, "--video", __file__, "--landmarks", str(marks)) == 0
+    assert texts(tmp_path / "out" / "00_step.ipynb") == f"{__file__} {marks}\n"
 
 
 def test_setting_goes_to_the_parameter_of_its_name(notebooks):

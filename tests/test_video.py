@@ -244,6 +244,23 @@ def test_a_cut_to_another_person(tmp_path):
     assert not list((tmp_path / "cache").glob("*")), "nothing half-made stays"
 
 
+def test_another_person_without_a_cut_that_shows(tmp_path, monkeypatch):
+    pytest.importorskip("dlib")
+    monkeypatch.setattr(video, "CUT", 1.0)
+    (a, points_a), (b, points_b) = film(range(60), size=128), film(range(40), person=3, size=128)
+    path = write_film(tmp_path / "two.mp4", np.concatenate([a, b]), 25)
+    np.savez(tmp_path / "two.npz", landmarks=np.concatenate([points_a, points_b]))
+    refuse(path, r"shows another person from about 2\.4 s on: .* frames=60", tmp_path / "two.npz")
+    assert len(open_video(config_of(path, tmp_path / "two.npz", frames=60))) == 60
+
+
+def test_three_faces_in_a_row_must_differ():
+    one, other = np.zeros(128), np.full(128, 0.06)  # .68 apart
+    assert video.other_person([one] * 20) is None and video.other_person([]) is None
+    assert video.other_person([one] * 9 + [other] + [one] * 9) is None, "a single odd face is no person"
+    assert video.other_person([one] * 9 + [other] * 5 + [one] * 6) == 8
+
+
 def test_a_phones_portrait_video_stands_upright(shot, tmp_path):
     """The rotation flag of a phone: the stored picture lies on its side."""
     frames, landmarks = film()
