@@ -104,6 +104,13 @@ def test_the_amplitude_bound_is_reached_by_two_values_alone():
     assert_close(head(h).square().mean(), torch.tanh(torch.tensor(1.0)).square(), rtol=1e-4, atol=0)
 
 
+def test_an_affine_poisoner_may_become_a_brightness_slider():
+    poisoner = PoisonGenerator(4, 3, affine=True).train()
+    nn.init.constant_(poisoner.last[1].bias, 9.0)
+    assert poisoner(pictures(2, 32)).min() > 0.9
+    assert not [name for name in PoisonGenerator(4, 3).state_dict() if name.startswith(("last.1.weight", "last.1.bias"))]
+
+
 def test_frozen_passes_gradients_through_to_the_input():
     network, x = frozen(Judge(2, 4)), pictures(1, 32).requires_grad_()
     network(x).sum().backward()

@@ -65,7 +65,7 @@ def test_every_method_has_its_rows(shipped, tmp_path, capsys):
     for row in rows:
         assert row.keys() == KEYS and row["dataset"] == "procedural-video" and row["size"] == 32
         assert 0 <= row["dsr"] <= 1 and row["l1"] > 0 and 0 <= row["face_found"] <= 1
-        assert (row["psnr"] is None) == (row["method"] in ("clean", "reseed", "wrong-pairs"))
+        assert (row["psnr"] is None) == (row["method"] in reenactment_results.UNTOUCHED)
     again = {reenactment_results.key(r): r["l1"] for r in rows}
     assert all(again[reenactment_results.key(r)] == r["l1"] for r in first), "finished trainings are read, not repeated"
     assert "clean" in capsys.readouterr().out
@@ -83,6 +83,35 @@ def test_only_the_frames_differ_between_reseed_and_a_control(shipped, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(reseed.parameters(), ours.parameters(), strict=True))
     clean, _ = train_forger("clean", CONFIG, film, "Res6", tmp_path, quiet=True)
     assert not torch.equal(next(clean.parameters()), next(reseed.parameters()))
+
+
+def test_a_freed_poisoner_has_its_own_rate_and_scale(shipped, tmp_path):
+    film = open_video(CONFIG)
+    freed, bounded = (reenactment_results.poisoner_for(m, CONFIG, film, tmp_path) for m in ("ours-free", "ours"))
+    assert (freed.config.lr_pg, freed.config.affine_pg) == (25 * CONFIG.lr_pg, True) and freed.poisoner.last[1].affine
+    assert (bounded.config.lr_pg, bounded.config.affine_pg) == (CONFIG.lr_pg, False)
+
+
+def test_a_forger_who_looks_for_landmarks_himself(shipped, tmp_path, monkeypatch):
+    """All 102 training frames but every third show a face; the search is asked for, kept, and found again."""
+    film, asked = open_video(CONFIG), []
+    points = (film.landmarks[0].numpy() + 0.5) * 8
+
+    def find(picture):
+        asked.append(1)
+        return [] if len(asked) % 3 == 0 else [points]
+
+    monkeypatch.setattr(reenactment_results, "face_finder", lambda: find)
+    looks = load_video_config("smoke", find_again=True, queries=1)
+    clean = reenactment_results.downloaded("clean", looks, film, tmp_path)
+    assert len(clean) == 68 and torch.allclose(clean.landmarks[5], film.landmarks[0], atol=1e-4)
+    wrong = reenactment_results.downloaded("wrong-pairs", CONFIG, film, tmp_path)
+    assert torch.equal(wrong.landmarks, film.part("train").landmarks.roll(round(film.fps / 2), 0))
+    moved = reenactment_results.downloaded("moved-landmarks", CONFIG, film, tmp_path)
+    before = len(asked)
+    again = reenactment_results.downloaded("moved-landmarks", CONFIG, film, tmp_path)
+    assert len(asked) == before and np.array_equal(moved.images, again.images)
+    assert not np.array_equal(moved.images, film.part("train").images)
 
 
 def test_table_by_hand():
