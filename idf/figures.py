@@ -305,8 +305,7 @@ def coloured(classes: Tensor) -> Tensor:
 FILM_METHODS = {"clean": "clean", "reseed": "clean, another seed", "random-noise": "random noise",
                 "fine-pattern": "one fine pattern", "coarse-pattern": "one coarse pattern",
                 "brightened": "brightened", "wrong-pairs": "clean, wrong pairs", "moved-landmarks": "searched pattern",
-                "ours-no-ats": "PG, no alternation", "ours-no-mask": "PG, no mask",
-                "ours-free": "PG, free amplitude", "ours": "PG (ours)"}
+                "ours-no-ats": "PG, no alternation", "ours-no-mask": "PG, no mask", "ours": "PG (ours)"}
 
 
 def floors(rows: Sequence[dict], title: str = "") -> Figure:

@@ -37,12 +37,10 @@ FILE = RESULTS / "reenactment_defence.json"
 EXPERIMENTS = RESULTS / "reenactment_experiments.json"  # rows of the same shape, with other settings
 # one fixed pattern for all frames, of these frequencies in cycles a pixel
 PATTERNS = {"fine-pattern": (0.3, 0.5), "coarse-pattern": (0.02, 0.06)}
-METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "wrong-pairs", "ours", "ours-no-ats", "ours-no-mask",
-           "ours-free")
+METHODS = ("clean", "reseed", "random-noise", *PATTERNS, "brightened", "wrong-pairs", "ours", "ours-no-ats", "ours-no-mask")
 CHOICES = (*METHODS, "moved-landmarks")  # the last one means something with find_again alone
 UNTOUCHED = ("clean", "reseed", "wrong-pairs")  # frames published as they are
 RESEED = 1000
-FREE_RATE = 25  # times lr_pg, for ours-free
 FILMS = {"procedural-video": "The drawn film", "real-video": "A filmed person"}
 MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
 
@@ -110,14 +108,11 @@ def masks_of(config: VideoConfig, frames: Frames, folder: Path | None = None) ->
 
 
 def poisoner_for(method: str, config: VideoConfig, frames: Frames, work: Path, folder: Path | None = None) -> Poisoning:
-    """The training of PG by the method's name: ours, ours-no-ats (against a finished SM), ours-no-mask (m = 1) or
-    ours-free (PG's last BatchNorm has a scale and a shift, which a higher rate lets travel as far as they will).
+    """The training of PG by the method's name: ours, ours-no-ats (against a finished SM) or ours-no-mask (m = 1).
 
     folder: where the face parser's weights lie.
     """
     own = dataclasses.replace(config, masked=config.masked and method != "ours-no-mask")
-    if method == "ours-free":
-        own = dataclasses.replace(own, affine_pg=True, lr_pg=FREE_RATE * own.lr_pg)
     train, validation = frames.part("train"), frames.part("validation")
     masks = masks_of(own, train, folder) if own.masked else None
     surrogate = None

@@ -174,6 +174,11 @@ def test_gradient_through_the_temporary_model_against_finite_differences(steps):
     assert torch.autograd.gradcheck(loss, x.requires_grad_(True), eps=1e-6, atol=1e-7)
 
 
+def test_a_pg_whose_amplitude_is_free_by_setting():
+    for free in (False, True):
+        assert make_poisoning(dataclasses.replace(CONFIG, affine_pg=free)).poisoner.last[1].affine is free
+
+
 def test_plain_l1_would_give_the_poison_no_gradient(batch):
     z, x = batch
     network = make_reenactor("CNet", CONFIG)

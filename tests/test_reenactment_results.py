@@ -85,13 +85,6 @@ def test_only_the_frames_differ_between_reseed_and_a_control(shipped, tmp_path):
     assert not torch.equal(next(clean.parameters()), next(reseed.parameters()))
 
 
-def test_a_freed_poisoner_has_its_own_rate_and_scale(shipped, tmp_path):
-    film = open_video(CONFIG)
-    freed, bounded = (reenactment_results.poisoner_for(m, CONFIG, film, tmp_path) for m in ("ours-free", "ours"))
-    assert (freed.config.lr_pg, freed.config.affine_pg) == (25 * CONFIG.lr_pg, True) and freed.poisoner.last[1].affine
-    assert (bounded.config.lr_pg, bounded.config.affine_pg) == (CONFIG.lr_pg, False)
-
-
 def test_a_forger_who_looks_for_landmarks_himself(shipped, tmp_path, monkeypatch):
     """All 102 training frames but every third show a face; the search is asked for, kept, and found again."""
     film, asked = open_video(CONFIG), []
