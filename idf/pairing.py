@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from idf import losses
+from idf.config import UserError
 from idf.data import open_cache, to_model, to_uint8
 from idf.video import Frames
 
@@ -41,9 +42,15 @@ def expression_error(seen: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def found_again(frames: Frames, find: Finder) -> Frames:
-    """These frames with the landmarks that find sees on them; those without exactly one face are left out."""
+    """These frames with the landmarks that find sees on them; those without exactly one face are left out.
+
+    Raises UserError where fewer than two have one.
+    """
     seen = [look(find, frames.x([i])[0]) for i in range(len(frames))]
     kept = [i for i, points in enumerate(seen) if points is not None]
+    if len(kept) < 2:
+        raise UserError(f"Faces were found again on {len(kept)} of {len(frames)} frames of {frames.size} px: use a larger "
+                        "size, or find_again=false.")
     return replace(frames, images=frames.images[kept], landmarks=torch.tensor(np.array([seen[i] for i in kept])),
                    numbers=[frames.numbers[i] for i in kept])
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from idf import pairing
+from idf.config import UserError
 from idf.pairing import expression_error, found_again, look, move_landmarks, search, wrong_pairs
 from idf.talking import talking_face
 from idf.video import Frames
@@ -41,6 +42,11 @@ def test_frames_without_one_face_are_left_out(frames):
     assert again.numbers == [10, 13, 15] and again.landmarks.shape == (3, 68, 2)
     assert np.array_equal(again.images, frames.images[[0, 3, 5]])
     assert again.landmarks[0].numpy() == pytest.approx(POINTS - 0.5, abs=1e-4)
+
+
+def test_a_film_without_faces_is_refused_in_a_sentence(frames):
+    with pytest.raises(UserError, match="found again on 0 of 6 frames of 32 px"):
+        found_again(frames, lambda picture: [])
 
 
 def test_wrong_pairs_are_half_a_second_late(frames):
