@@ -309,12 +309,13 @@ FILM_METHODS = {"clean": "clean", "reseed": "clean, another seed", "random-noise
 
 
 def floors(rows: Sequence[dict], title: str = "") -> Figure:
-    """L1 of scenario 2's rows against M and against x: a bar a method, the mean over seeds, with their range."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharey=True)
+    """L1 to M, to x, and LPIPS to M of scenario 2's rows: a bar a method, the mean over seeds, with their range."""
+    panels = [("l1", "M"), ("l1", "x"), ("lpips", "M")][: 3 if all(row["lpips"] is not None for row in rows) else 2]
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.2), sharey=True)
     names = [name for name in FILM_METHODS if any(row["method"] == name for row in rows)][::-1]
-    for axis, reference in zip(axes, ("M", "x"), strict=True):
+    for axis, (measure, reference) in zip(axes, panels, strict=True):
         for place, name in enumerate(names):
-            values = [r["l1"] for r in rows if (r["method"], r["reference"]) == (name, reference)]
+            values = [r[measure] for r in rows if (r["method"], r["reference"]) == (name, reference)]
             if values:
                 mean = sum(values) / len(values)
                 colour = COLOURS[0] if name.startswith("ours") else GREY
@@ -322,8 +323,8 @@ def floors(rows: Sequence[dict], title: str = "") -> Figure:
                 axis.plot([min(values), max(values)], [place, place], color="black", linewidth=1.2)
                 axis.text(max(values), place, f" {mean:.4f}", va="center", fontsize=8.5, zorder=4,
                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-        axis.set(yticks=range(len(names)), title=f"L1 against {reference}", yticklabels=[FILM_METHODS[n] for n in names])
-        axis.margins(x=0.2)
+        axis.set(yticks=range(len(names)), title=f"{measure.upper()} against {reference}", yticklabels=[FILM_METHODS[n] for n in names])
+        axis.margins(x=0.35 if len(panels) == 3 else 0.2)
         axis.grid(axis="y", visible=False)
     axes[0].axvline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
     return _entitled(figure, title)

@@ -210,12 +210,12 @@ def table_of_methods(rows: list[dict], title: str) -> str:
     """The rows of one film and target network: mean and range over the seeds."""
     seeds = len({r["seed"] for r in rows})
     lines = [f"**{title}, {seeds} seed{'s' * (seeds > 1)}**", "",
-             "| M' trained on | L1 to M | times the floor | DSR | L1 to x | expression error | PSNR of x' |",
-             "|---|---|---|---|---|---|---|"]
+             "| M' trained on | L1 to M | times the floor | DSR | LPIPS to M | L1 to x | expression error | PSNR of x' |",
+             "|---|---|---|---|---|---|---|---|"]
     for method, label in figures.FILM_METHODS.items():
         to_m, to_x = ([r for r in rows if (r["method"], r["reference"]) == (method, reference)] for reference in "Mx")
-        cells = [spread(to_m, "l1"), times_the_floor(to_m, rows), spread(to_m, "dsr", 0, 100, "%"), spread(to_x, "l1"),
-                 spread(to_x, "expression_error"), spread(to_x, "psnr", 1, unit=" dB")]
+        cells = [spread(to_m, "l1"), times_the_floor(to_m, rows), spread(to_m, "dsr", 0, 100, "%"), spread(to_m, "lpips"),
+                 spread(to_x, "l1"), spread(to_x, "expression_error"), spread(to_x, "psnr", 1, unit=" dB")]
         if to_x:
             lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -255,6 +255,7 @@ def times_the_floor(to_m: list[dict], rows: list[dict]) -> str:
 def by_settings(rows: list[dict], dataset: str, target: str) -> list[dict]:
     """For each eps and change of settings: the floor as text, and how many times the floor each method's L1 to M is."""
     own = [r for r in rows if (r["dataset"], r["target"]) == (dataset, target)]
+    own.sort(key=lambda r: (r["settings"] != {}, r["eps"]))
     words = lambda settings: ", ".join(f"{name} {value}" for name, value in settings.items()) or "the preset's"
     return [{"eps": eps, "settings": words(settings), **found}
             for (eps, settings), found in _grouped(own, "eps", "settings")]
@@ -263,6 +264,7 @@ def by_settings(rows: list[dict], dataset: str, target: str) -> list[dict]:
 def by_target(rows: list[dict], dataset: str, eps: float) -> list[dict]:
     """For each target network, with the preset's settings: as by_settings, and the clean forger's L1 to x."""
     own = [r for r in rows if (r["dataset"], r["eps"], r["settings"]) == (dataset, eps, {})]
+    own.sort(key=lambda r: list(TARGETS).index(r["target"]))
     return [{"target": target, **found} for (target,), found in _grouped(own, "target")]
 
 

@@ -150,12 +150,15 @@ def test_fragility_shows_every_editor_in_each_panel():
 
 
 def test_floors_show_the_mean_and_range_over_seeds():
-    rows = [{"method": method, "reference": reference, "l1": value} for method, reference, value in (
+    rows = [{"method": method, "reference": reference, "l1": value, "lpips": None} for method, reference, value in (
         ("reseed", "M", 0.02), ("reseed", "M", 0.04), ("ours", "M", 0.05), ("clean", "x", 0.06))]
     left, right = figures.floors(rows).axes
     assert sorted(round(bar.get_width(), 6) for bar in left.patches) == [0.03, 0.05]
     assert [label.get_text() for label in left.get_yticklabels()] == ["PG (ours)", "clean, another seed", "clean"]
     assert [round(bar.get_width(), 6) for bar in right.patches] == [0.06]
+    *_, third = figures.floors([row | {"lpips": 2 * row["l1"]} for row in rows]).axes
+    assert third.get_title("left") == "LPIPS against M"
+    assert sorted(round(bar.get_width(), 6) for bar in third.patches) == [0.06, 0.1]
 
 
 def test_each_class_has_a_colour_of_its_own():
