@@ -196,7 +196,8 @@ def table(rows: list[dict], eps: float = 0.02) -> str:
     """Markdown: for each film, what each method's forger does, and below it the other target networks, a line each."""
     rows = [r for r in rows if r["eps"] == eps and not r["settings"]]
     parts = []
-    for dataset, size in dict.fromkeys((r["dataset"], r["size"]) for r in rows):
+    films = {(r["dataset"], r["size"]) for r in rows}
+    for dataset, size in sorted(films, key=lambda film: (list(FILMS).index(film[0]), film[1])):
         film = f"{FILMS[dataset]}, {size} px"
         own = [r for r in rows if (r["dataset"], r["size"]) == (dataset, size)]
         target, *others = sorted({r["target"] for r in own}, key=list(TARGETS).index)
