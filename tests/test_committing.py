@@ -81,7 +81,8 @@ def test_update_refuses_what_may_not_be_committed_and_writes_nothing(update, tmp
     status, before, after = update([new_code_cell("print(40 + 2)")],
                                    [new_code_cell("import os; print(os.getcwd())"), new_code_cell(FIGURE)])
     assert status == 2 and after == before
-    lines = capfd.readouterr().err.splitlines()
+    # a kernel that is shut down on a busy machine may print a traceback of its own
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("idf: ")]
     assert lines[0].startswith(f"idf: 01_step.ipynb, cell [2] prints a path of this machine, {tmp_path}")
     assert lines[1:] == ["idf: 01_step.ipynb, cell [3] shows a figure that no text reads: put a paragraph after it.",
                          "idf: Nothing was written back: the executed notebooks are in out."]

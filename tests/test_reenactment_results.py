@@ -14,6 +14,7 @@ from idf.data import to_model
 from idf.faces import render_faces
 from idf.reenactment import draw_landmarks, forge_frames
 from idf.reenactment_results import (
+    CHOICES,
     EXPERIMENTS,
     FILE,
     MARKS,
@@ -227,7 +228,7 @@ def test_stored_rows_have_their_keys(file):
     assert rows
     for row in rows:
         assert KEYS <= row.keys() and row["command"].startswith("idf reenact") and "/" not in row["command"]
-        assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in METHODS
+        assert row["dataset"] in ("procedural-video", "real-video") and row["method"] in CHOICES
         assert row["psnr"] is None or row["psnr"] >= 38 or row["eps"] > 0.02
 
 
