@@ -309,7 +309,10 @@ FILM_METHODS = {"clean": "clean", "reseed": "clean, another seed", "random-noise
 
 
 def floors(rows: Sequence[dict], title: str = "") -> Figure:
-    """L1 to M, to x, and LPIPS to M of scenario 2's rows: a bar a method, the mean over seeds, with their range."""
+    """L1 to M and to x of scenario 2's rows: a bar a method, the mean over seeds, with their range.
+
+    A third panel has LPIPS to M, if it was measured in every row.
+    """
     panels = [("l1", "M"), ("l1", "x"), ("lpips", "M")][: 3 if all(row["lpips"] is not None for row in rows) else 2]
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.2), sharey=True)
     names = [name for name in FILM_METHODS if any(row["method"] == name for row in rows)][::-1]
@@ -323,8 +326,9 @@ def floors(rows: Sequence[dict], title: str = "") -> Figure:
                 axis.plot([min(values), max(values)], [place, place], color="black", linewidth=1.2)
                 axis.text(max(values), place, f" {mean:.4f}", va="center", fontsize=8.5, zorder=4,
                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-        axis.set(yticks=range(len(names)), title=f"{measure.upper()} against {reference}", yticklabels=[FILM_METHODS[n] for n in names])
-        axis.margins(x=0.35 if len(panels) == 3 else 0.2)
+        axis.set(yticks=range(len(names)), title=f"{measure.upper()} against {reference}",
+                 yticklabels=[FILM_METHODS[n] for n in names])
+        axis.margins(x=0.35)
         axis.grid(axis="y", visible=False)
     axes[0].axvline(metrics.DSR_THRESHOLD, color="black", linestyle="--", linewidth=1)
     return _entitled(figure, title)
