@@ -6,7 +6,15 @@ from torch import Tensor
 from idf.losses import Editor, forge
 
 
-def _ascend(editor: Editor, x: Tensor, targets: Tensor, start: Tensor, eps: float, steps: int, step_size: float) -> Tensor:
+def _ascend(
+    editor: Editor,
+    x: Tensor,
+    targets: Tensor,
+    start: Tensor,
+    eps: float,
+    steps: int,
+    step_size: float,
+) -> Tensor:
     with torch.no_grad():
         y = forge(editor, x, targets)
     x_infected = start
@@ -19,8 +27,15 @@ def _ascend(editor: Editor, x: Tensor, targets: Tensor, start: Tensor, eps: floa
     return x_infected
 
 
-def pgd(editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, steps: int = 10, step_size: float = 0.01,
-        generator: torch.Generator | None = None) -> Tensor:
+def pgd(
+    editor: Editor,
+    x: Tensor,
+    targets: Tensor,
+    eps: float = 0.05,
+    steps: int = 10,
+    step_size: float = 0.01,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """PGD: sign steps up MSE(M(x, c_j), M(x', c_j)) over all targets, from a uniform random start in the ball.
 
     x (B, 3, S, S) in [-1, 1], targets (J, B, K); returns x' in [-1, 1] with |x' - x| <= eps. The editor's parameters
@@ -29,10 +44,19 @@ def pgd(editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, steps: in
     return _ascend(editor, x, targets, random_noise(x, eps, generator), eps, steps, step_size)
 
 
-def i_fgsm(editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, steps: int = 10, step_size: float = 0.01,
-           generator: torch.Generator | None = None) -> Tensor:
+def i_fgsm(
+    editor: Editor,
+    x: Tensor,
+    targets: Tensor,
+    eps: float = 0.05,
+    steps: int = 10,
+    step_size: float = 0.01,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """I-FGSM: as PGD, but from x itself plus a random start of 1e-3 * eps, because the gradient at x is zero."""
-    return _ascend(editor, x, targets, random_noise(x, 1e-3 * eps, generator), eps, steps, step_size)
+    return _ascend(
+        editor, x, targets, random_noise(x, 1e-3 * eps, generator), eps, steps, step_size
+    )
 
 
 def random_noise(x: Tensor, eps: float = 0.05, generator: torch.Generator | None = None) -> Tensor:
@@ -48,21 +72,30 @@ def random_colour(x: Tensor, eps: float = 0.05, generator: torch.Generator | Non
     ignore it, as it ignores grey noise.
     """
     batch, _, *size = x.shape
-    odd = torch.randint(0, 3, (batch, 1, *size), generator=generator)  # the channel that goes the other way
+    odd = torch.randint(
+        0, 3, (batch, 1, *size), generator=generator
+    )  # the channel that goes the other way
     sign = torch.randint(0, 2, (batch, 1, *size), generator=generator) * 2 - 1
     noise = torch.where(torch.arange(3)[:, None, None] == odd, -sign, sign).to(x)
     return (x + eps * noise).clamp(-1, 1)
 
 
-def band_noise(shape: tuple[int, ...], low: float, high: float, kind: str, generator: torch.Generator | None = None,
-               ) -> Tensor:
+def band_noise(
+    shape: tuple[int, ...],
+    low: float,
+    high: float,
+    kind: str,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Signs (+-1) of Gaussian noise with low <= frequency < high, in cycles per pixel (0 to .71); shape (B, 3, S, S).
 
     kind: "grey" (the channels alike), "colour" (no grey part: they sum to 0 before the sign is taken), or "free".
     """
     noise = torch.randn(shape, generator=generator)
     if kind != "free":
-        noise = noise - noise.mean(1, keepdim=True) if kind == "colour" else noise[:, :1].expand(shape)
+        noise = (
+            noise - noise.mean(1, keepdim=True) if kind == "colour" else noise[:, :1].expand(shape)
+        )
     radius = torch.fft.fftfreq(shape[-2])[:, None].hypot(torch.fft.fftfreq(shape[-1]))
     return torch.fft.ifft2(torch.fft.fft2(noise) * ((low <= radius) & (radius < high))).real.sign()
 

@@ -18,22 +18,40 @@ from idf import baselines, losses, reenactment
 from idf.checkpoint import save_json
 from idf.config import HAIR, RESULTS, Config, UserError, find_data, load_config, load_video_config
 from idf.data import CROP, Faces, find_pictures, open_faces, to_model, to_picture
-from idf.editing import Training, make_training, run_iteration, step, update_d_a, update_d_b, update_surrogate
+from idf.editing import (
+    Training,
+    make_training,
+    run_iteration,
+    step,
+    update_d_a,
+    update_d_b,
+    update_surrogate,
+)
 from idf.networks import PoisonGenerator, Res, frozen
 from idf.talking import talking_face
 from idf.weights import command, hardware
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--data", default="", metavar="FOLDER",
-                        help="CelebA for the loader (default: faces written as JPEG)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each pair is timed, in turn (default: 5)")
+    parser.add_argument(
+        "--data",
+        default="",
+        metavar="FOLDER",
+        help="CelebA for the loader (default: faces written as JPEG)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each pair is timed, in turn (default: 5)"
+    )
 
 
 def main(args) -> int:
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds} must be at least 1.")
-    rows = [alternating_step(args.rounds), protect(args.rounds), loader(find_data(args.data), args.rounds)]
+    rows = [
+        alternating_step(args.rounds),
+        protect(args.rounds),
+        loader(find_data(args.data), args.rounds),
+    ]
     save_json(RESULTS / "speed.json", rows)
     memory = [second_order_memory(target) for target in ("UNet256", "Res6")]
     save_json(RESULTS / "memory.json", memory)
@@ -41,7 +59,9 @@ def main(args) -> int:
     return 0
 
 
-def compare(what: str, ours: Callable[[], float], reference: Callable[[], float], rounds: int) -> dict:
+def compare(
+    what: str, ours: Callable[[], float], reference: Callable[[], float], rounds: int
+) -> dict:
     """Time two functions in turn, which return how much they did; the row holds medians of seconds per unit."""
 
     def once(function: Callable[[], float]) -> float:
@@ -55,11 +75,19 @@ def compare(what: str, ours: Callable[[], float], reference: Callable[[], float]
     pairs = [(once(ours), once(reference)) for _ in range(rounds)]
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(y / x for x, y in pairs)
-    return {"what": what, "ratio": round(ratio, 2), "ours_s": a, "reference_s": b, "hardware": hardware(),
-            "command": command()}
+    return {
+        "what": what,
+        "ratio": round(ratio, 2),
+        "ours_s": a,
+        "reference_s": b,
+        "hardware": hardware(),
+        "command": command(),
+    }
 
 
-def straightforward_poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple) -> Tensor:
+def straightforward_poison_loss(
+    training: Training, x: Tensor, c: Tensor, previous: tuple
+) -> Tensor:
     """L_PG as the equations are written: one domain at a time, L' always computed anew."""
     config = training.config
     targets = losses.target_labels(c, config.domains, HAIR)
@@ -77,11 +105,20 @@ def straightforward_poison_loss(training: Training, x: Tensor, c: Tensor, previo
             scores, logits = d_a(y_infected)
             bs, cyc = (y - y_infected).abs().mean(), (x_infected - x_cycled).abs().mean()
             dom = (scores.mean() + losses.classification(logits, 1 - c_j)) / len(targets)
-            total = total - config.lambda_bs * mu * bs - config.lambda_cyc * mu * cyc + config.lambda_dom * dom
+            total = (
+                total
+                - config.lambda_bs * mu * bs
+                - config.lambda_cyc * mu * cyc
+                + config.lambda_dom * dom
+            )
         return total
 
     adversarial = -training.d_b(x_infected).mean()
-    return influence(training.surrogate, training.d_a) + influence(*previous) + config.lambda_adv * adversarial
+    return (
+        influence(training.surrogate, training.d_a)
+        + influence(*previous)
+        + config.lambda_adv * adversarial
+    )
 
 
 def straightforward_iteration(training: Training, faces: Faces) -> None:
@@ -99,7 +136,9 @@ def straightforward_iteration(training: Training, faces: Faces) -> None:
 
 def alternating_step(rounds: int) -> dict:
     """Algorithm 1 with five domains, batch 8, 64 px, width 16, stage B in every iteration, n_critic 5."""
-    config = load_config("demo", size=64, width=16, batch=8, batch_pg=8, poison_every=1, n_critic=5, faces=120)
+    config = load_config(
+        "demo", size=64, width=16, batch=8, batch_pg=8, poison_every=1, n_critic=5, faces=120
+    )
     faces = open_faces(config, "surrogate")
 
     def ready(config: Config, iterate: Callable[[Training, tuple], object]) -> Callable[[], float]:
@@ -115,7 +154,9 @@ def alternating_step(rounds: int) -> dict:
         return run
 
     # ours comes last: Accelerate keeps one state for all trainings, and autocast looks up there that it means bf16
-    slow = ready(replace(config, bf16=False), lambda training, _: straightforward_iteration(training, faces))
+    slow = ready(
+        replace(config, bf16=False), lambda training, _: straightforward_iteration(training, faces)
+    )
     fast = ready(config, lambda training, previous: run_iteration(training, faces, "AB", previous))
     return compare("alternating-step", fast, slow, rounds)
 
@@ -126,7 +167,9 @@ def protect(rounds: int) -> dict:
     torch.manual_seed(0)
     x = torch.rand(1, 3, config.size, config.size) * 2 - 1
     targets = losses.target_labels(torch.zeros(1, 5), config.domains, HAIR)
-    poisoner = frozen(PoisonGenerator(config.width_pg, config.levels_pg)).to(memory_format=torch.channels_last)
+    poisoner = frozen(PoisonGenerator(config.width_pg, config.levels_pg)).to(
+        memory_format=torch.channels_last
+    )
     surrogate = frozen(Res(5, config.width))
 
     def ours() -> float:
@@ -162,8 +205,14 @@ def loader(data_root: str, rounds: int) -> dict:
             for file in files:
                 image = Image.open(file).convert("RGB")
                 left, top = (image.width - CROP) // 2, (image.height - CROP) // 2
-                image = image.crop((left, top, left + CROP, top + CROP)).resize((64, 64), Image.Resampling.BICUBIC)
-                to_model(torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1))
+                image = image.crop((left, top, left + CROP, top + CROP)).resize(
+                    (64, 64), Image.Resampling.BICUBIC
+                )
+                to_model(
+                    torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+                    .view(64, 64, 3)
+                    .permute(2, 0, 1)
+                )
             return len(files)
 
         return compare("loader", ours, reference, rounds)
@@ -185,11 +234,19 @@ def second_order_memory(target: str) -> dict:
     def second_order() -> Tensor:
         x_infected = losses.infect(x, run.poisoner(x), config.eps)
         temporary = reenactment.temporary_model(run.infected, z, x_infected, config)
-        return losses.reenactment_influence(x_other, functional_call(run.infected, temporary, (z_other,)), x_other)
+        return losses.reenactment_influence(
+            x_other, functional_call(run.infected, temporary, (z_other,)), x_other
+        )
 
     ours, reference = kept_by_autograd(second_order), kept_by_autograd(first_order)
-    return {"what": f"second-order-step, {target}", "ratio": round(ours / reference, 2), "ours_mib": round(ours, 1),
-            "reference_mib": round(reference, 1), "hardware": hardware(), "command": command()}
+    return {
+        "what": f"second-order-step, {target}",
+        "ratio": round(ours / reference, 2),
+        "ours_mib": round(ours, 1),
+        "reference_mib": round(reference, 1),
+        "hardware": hardware(),
+        "command": command(),
+    }
 
 
 def kept_by_autograd(function: Callable[[], Tensor]) -> float:

@@ -33,8 +33,10 @@ def drop_progress(notebook: NotebookNode) -> None:
 def findings(notebook: NotebookNode) -> list[str]:
     """One sentence for each fault of an executed notebook (which cell, what, remedy); none if it may be committed."""
     figure = "shows a figure that no text reads: put a paragraph after it."
-    return [*(f"{place(cell)} {fault}" for cell in notebook.cells for fault in faults(cell)),
-            *(f"{place(cell)} {figure}" for cell in unread(notebook))]
+    return [
+        *(f"{place(cell)} {fault}" for cell in notebook.cells for fault in faults(cell)),
+        *(f"{place(cell)} {figure}" for cell in unread(notebook)),
+    ]
 
 
 def place(cell: NotebookNode) -> str:
@@ -72,13 +74,22 @@ def unread(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def shows_picture(cell: NotebookNode) -> bool:
-    return any(kind.startswith("image/") for output in cell.get("outputs", []) for kind in output.get("data", {}))
+    return any(
+        kind.startswith("image/")
+        for output in cell.get("outputs", [])
+        for kind in output.get("data", {})
+    )
 
 
 def text_of(output: NotebookNode) -> str:
     """What a reader sees of an output as text; left out are pictures and films, whose base64 may spell anything."""
     data = output.get("data", {})
-    text = "".join([output.get("text", ""), *(str(data[kind]) for kind in data if not kind.startswith("image/"))])
+    text = "".join(
+        [
+            output.get("text", ""),
+            *(str(data[kind]) for kind in data if not kind.startswith("image/")),
+        ]
+    )
     return re.sub(r"base64,[\w+/=]+", "", text)
 
 

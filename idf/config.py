@@ -70,7 +70,9 @@ class Config:
     lr: float = 1e-3
     lr_d: float = 1e-3
     augment: bool = False  # D_A sees shifted faces of changed light: a few thousand photos are soon known by heart
-    robust: float = 0.1  # D_A also classes faces moved by up to this against its class head (not in StarGAN)
+    robust: float = (
+        0.1  # D_A also classes faces moved by up to this against its class head (not in StarGAN)
+    )
     decay: float = 0.8  # share of the iterations, at their end, over which lr falls to 0
     lambda_cls: float = 2.0
     lambda_rec: float = 30.0
@@ -114,25 +116,100 @@ class Config:
 
 
 PRESETS: dict[str, dict] = {
-    "smoke": dict(size=32, faces=160, width=4, width_d=4, width_pg=4, levels_pg=3, width_d_b=4, batch=4, batch_pg=2,
-                  iterations=12, target_iterations=12, lambda_cls=1.0, robust=0.0, poison_every=2, validate_every=4,
-                  width_judge=4, judge_iterations=20, checkpoint_every=4, live_iterations=6, bf16=False),
+    "smoke": dict(
+        size=32,
+        faces=160,
+        width=4,
+        width_d=4,
+        width_pg=4,
+        levels_pg=3,
+        width_d_b=4,
+        batch=4,
+        batch_pg=2,
+        iterations=12,
+        target_iterations=12,
+        lambda_cls=1.0,
+        robust=0.0,
+        poison_every=2,
+        validate_every=4,
+        width_judge=4,
+        judge_iterations=20,
+        checkpoint_every=4,
+        live_iterations=6,
+        bf16=False,
+    ),
     "demo": dict(),
-    "gpu": dict(size=128, faces=0, width=64, width_d=64, width_pg=32, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                iterations=60000, target_iterations=60000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5, lambda_rec=10.0,
-                lambda_cls=1.0, robust=0.0, lambda_dom=1.0, poison_every=1, lr_pg=1e-4, width_judge=32,
-                judge_iterations=6000, live_iterations=1000),
-    "paper": dict(size=128, faces=0, width=64, width_d=64, width_pg=64, levels_pg=5, width_d_b=32, batch=16, batch_pg=16,
-                  iterations=200000, target_iterations=200000, n_critic=5, lr=1e-4, lr_d=1e-4, decay=0.5,
-                  lambda_rec=10.0, lambda_cls=1.0, robust=0.0, lambda_dom=1.0, poison_every=1, lr_pg=1e-4,
-                  width_judge=32, judge_iterations=6000, bf16=False, live_iterations=1000),
+    "gpu": dict(
+        size=128,
+        faces=0,
+        width=64,
+        width_d=64,
+        width_pg=32,
+        levels_pg=5,
+        width_d_b=32,
+        batch=16,
+        batch_pg=16,
+        iterations=60000,
+        target_iterations=60000,
+        n_critic=5,
+        lr=1e-4,
+        lr_d=1e-4,
+        decay=0.5,
+        lambda_rec=10.0,
+        lambda_cls=1.0,
+        robust=0.0,
+        lambda_dom=1.0,
+        poison_every=1,
+        lr_pg=1e-4,
+        width_judge=32,
+        judge_iterations=6000,
+        live_iterations=1000,
+    ),
+    "paper": dict(
+        size=128,
+        faces=0,
+        width=64,
+        width_d=64,
+        width_pg=64,
+        levels_pg=5,
+        width_d_b=32,
+        batch=16,
+        batch_pg=16,
+        iterations=200000,
+        target_iterations=200000,
+        n_critic=5,
+        lr=1e-4,
+        lr_d=1e-4,
+        decay=0.5,
+        lambda_rec=10.0,
+        lambda_cls=1.0,
+        robust=0.0,
+        lambda_dom=1.0,
+        poison_every=1,
+        lr_pg=1e-4,
+        width_judge=32,
+        judge_iterations=6000,
+        bf16=False,
+        live_iterations=1000,
+    ),
 }
 
 # Photos differ more than drawn faces do. D_A must not learn a few thousand of them by heart, and its class head must look
 # at what a person sees; without the identity term an editor may settle on forgeries in negative, which lead back to x
 # just as well; it ends when the polarity has long been settled.
-PHOTOS = {"demo": dict(iterations=10000, target_iterations=60000, lambda_rec=20.0, lr_d=3e-4, augment=True, robust=0.15,
-                       lambda_idt=2.0, idt_share=0.5625, lambda_cls=4.0)}
+PHOTOS = {
+    "demo": dict(
+        iterations=10000,
+        target_iterations=60000,
+        lambda_rec=20.0,
+        lr_d=3e-4,
+        augment=True,
+        robust=0.15,
+        lambda_idt=2.0,
+        idt_share=0.5625,
+        lambda_cls=4.0,
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -174,7 +251,9 @@ class VideoConfig:
     lr_d_b: float = 2e-4
     lr_inner: float = 2e-4  # of the step of SGD that makes TM from M'
     inner_steps: int = 1  # such steps in a row, all of them in PG's graph
-    round_off: float = 0.1  # below this the forger's L1 is a parabola, so that PG gets a gradient through it
+    round_off: float = (
+        0.1  # below this the forger's L1 is a parabola, so that PG gets a gradient through it
+    )
     follow: int = 1  # Adam steps of M' on poisoned frames after TM's; the paper has 0
     restart_every: int = 0  # M' starts anew after so many iterations; 0: never
     delay: int = 0  # iterations in which SM and M' train before PG does
@@ -187,7 +266,9 @@ class VideoConfig:
     # BiSeNet
     parser: str = ""  # a public checkpoint (79999_iter.pth) instead of our own weights
     width_parser: int = 16
-    size_parser: int = 512  # faces are scaled to this before parsing: its features stop at an eighth
+    size_parser: int = (
+        512  # faces are scaled to this before parsing: its features stop at an eighth
+    )
     parser_iterations: int = 3000
 
     # machine
@@ -207,17 +288,62 @@ class VideoConfig:
 
 
 VIDEO_PRESETS: dict[str, dict] = {
-    "smoke": dict(size=32, frames=120, width=4, width_d=4, layers_d=1, batch=4, iterations=8, width_pg=4, levels_pg=3,
-                  width_d_b=4, poison_iterations=6, batch_pg=2, validate_every=3, width_parser=4, size_parser=64,
-                  parser_iterations=6, checkpoint_every=4, live_iterations=4, bf16_parser=False),
+    "smoke": dict(
+        size=32,
+        frames=120,
+        width=4,
+        width_d=4,
+        layers_d=1,
+        batch=4,
+        iterations=8,
+        width_pg=4,
+        levels_pg=3,
+        width_d_b=4,
+        poison_iterations=6,
+        batch_pg=2,
+        validate_every=3,
+        width_parser=4,
+        size_parser=64,
+        parser_iterations=6,
+        checkpoint_every=4,
+        live_iterations=4,
+        bf16_parser=False,
+    ),
     # a short training learns more at a higher rate than the paper's
     "demo": dict(lr=1e-3, iterations=2000),
-    "gpu": dict(size=256, width=64, width_d=64, layers_d=3, batch=4, iterations=20000, width_pg=32, levels_pg=5,
-                width_d_b=32, poison_iterations=6000, batch_pg=4, width_parser=64, parser_iterations=20000, bf16=True,
-                live_iterations=500),
-    "paper": dict(size=256, width=64, width_d=64, layers_d=3, batch=1, iterations=150000, width_pg=64, levels_pg=5,
-                  width_d_b=32, poison_iterations=30000, batch_pg=1, width_parser=64, parser_iterations=80000,
-                  live_iterations=500),
+    "gpu": dict(
+        size=256,
+        width=64,
+        width_d=64,
+        layers_d=3,
+        batch=4,
+        iterations=20000,
+        width_pg=32,
+        levels_pg=5,
+        width_d_b=32,
+        poison_iterations=6000,
+        batch_pg=4,
+        width_parser=64,
+        parser_iterations=20000,
+        bf16=True,
+        live_iterations=500,
+    ),
+    "paper": dict(
+        size=256,
+        width=64,
+        width_d=64,
+        layers_d=3,
+        batch=1,
+        iterations=150000,
+        width_pg=64,
+        levels_pg=5,
+        width_d_b=32,
+        poison_iterations=30000,
+        batch_pg=1,
+        width_parser=64,
+        parser_iterations=80000,
+        live_iterations=500,
+    ),
 }
 
 
@@ -242,19 +368,27 @@ def load_video_config(preset: str = "demo", **overrides) -> VideoConfig:
     if config.frames and config.frames < 50:
         raise UserError(f"frames={config.frames} must be at least 50, or 0 for all of a video.")
     if not config.frames and not config.video:
-        raise UserError("frames=0 means all of a video, but the procedural film has no end: give a number, like 1600.")
+        raise UserError(
+            "frames=0 means all of a video, but the procedural film has no end: give a number, like 1600."
+        )
     if config.landmarks and not config.video:
         raise UserError("landmarks belong to a video: set `video` too, or leave `landmarks` empty.")
     if config.size >> config.layers_d < 3:
-        raise UserError(f"layers_d={config.layers_d} halves {config.size} px too often: use a smaller number.")
+        raise UserError(
+            f"layers_d={config.layers_d} halves {config.size} px too often: use a smaller number."
+        )
     if config.delay >= config.poison_iterations:
-        raise UserError(f"delay={config.delay} must be below poison_iterations={config.poison_iterations}.")
+        raise UserError(
+            f"delay={config.delay} must be below poison_iterations={config.poison_iterations}."
+        )
     if config.size_parser % 64:
         raise UserError(f"size_parser={config.size_parser} must be a multiple of 64: 512 is usual.")
     return config
 
 
-def _checked(cls: type, presets: dict[str, dict], preset: str, overrides: dict, more: dict | None = None) -> dict:
+def _checked(
+    cls: type, presets: dict[str, dict], preset: str, overrides: dict, more: dict | None = None
+) -> dict:
     """The preset's values, then `more`, then the overrides with their types checked."""
     if preset not in presets:
         raise UserError(f"Unknown preset {preset!r}: use one of {', '.join(presets)}.")
@@ -265,7 +399,11 @@ def _checked(cls: type, presets: dict[str, dict], preset: str, overrides: dict, 
             raise UserError(f"Unknown setting {name!r}: the settings are {', '.join(types)}.")
         kind = types[name]
         if kind is tuple and isinstance(value, (list, str)):
-            value = tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
+            value = (
+                tuple(name.strip() for name in value.split(","))
+                if isinstance(value, str)
+                else tuple(value)
+            )
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
@@ -276,19 +414,45 @@ def _checked(cls: type, presets: dict[str, dict], preset: str, overrides: dict, 
 
 def _check_range(config: Config | VideoConfig) -> None:
     if not 0 < config.eps <= 1:
-        raise UserError(f"eps={config.eps} is outside (0, 1]: the paper uses .01 to .05 on the [-1, 1] scale.")
+        raise UserError(
+            f"eps={config.eps} is outside (0, 1]: the paper uses .01 to .05 on the [-1, 1] scale."
+        )
     if config.size not in (32, 64, 128, 256):
         raise UserError(f"size={config.size} is not supported: use 32, 64, 128 or 256.")
     if not 0 <= config.decay <= 1:
-        raise UserError(f"decay={config.decay} is outside [0, 1]: it is the share of iterations with a falling rate.")
-    for name in ("width", "width_d", "width_pg", "levels_pg", "width_d_b", "batch", "batch_pg", "iterations",
-                 "target_iterations", "n_critic", "poison_every", "validate_every", "width_judge", "judge_iterations",
-                 "checkpoint_every", "layers_d", "poison_iterations", "inner_steps", "queries", "width_parser",
-                 "size_parser", "parser_iterations"):
+        raise UserError(
+            f"decay={config.decay} is outside [0, 1]: it is the share of iterations with a falling rate."
+        )
+    for name in (
+        "width",
+        "width_d",
+        "width_pg",
+        "levels_pg",
+        "width_d_b",
+        "batch",
+        "batch_pg",
+        "iterations",
+        "target_iterations",
+        "n_critic",
+        "poison_every",
+        "validate_every",
+        "width_judge",
+        "judge_iterations",
+        "checkpoint_every",
+        "layers_d",
+        "poison_iterations",
+        "inner_steps",
+        "queries",
+        "width_parser",
+        "size_parser",
+        "parser_iterations",
+    ):
         if getattr(config, name, 1) < 1:
             raise UserError(f"{name}={getattr(config, name)} must be at least 1.")
     if config.size % 2 ** (config.levels_pg - 1):
-        raise UserError(f"levels_pg={config.levels_pg} halves {config.size} px too often: use at most 6 at 32 px.")
+        raise UserError(
+            f"levels_pg={config.levels_pg} halves {config.size} px too often: use at most 6 at 32 px."
+        )
     for name in ("lr", "lr_d", "lr_pg", "lr_d_b", "lr_inner", "round_off"):
         if not getattr(config, name, 1) > 0:
             raise UserError(f"{name}={getattr(config, name)} must be above 0.")
@@ -315,8 +479,10 @@ def parse_settings(texts: list[str]) -> dict:
         if not (name and equals and value):
             raise UserError(f"--set {text} is not of the form NAME=VALUE, like --set eps=0.03.")
         if name in ("preset", "data_root", "video", "landmarks", "seed"):
-            raise UserError(f"{name} is no --set of this command: where it applies, use --{name.removesuffix('_root')} "
-                            f"{value}.")
+            raise UserError(
+                f"{name} is no --set of this command: where it applies, use --{name.removesuffix('_root')} "
+                f"{value}."
+            )
         settings[name] = parse_setting(re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", value))
     return settings
 
@@ -327,7 +493,9 @@ def find_video(file: str) -> str:
         return ""
     path = Path(file).expanduser()
     if not path.is_file():
-        raise UserError(f"There is no video {file}: give an MP4, MOV or WebM file of one person speaking.")
+        raise UserError(
+            f"There is no video {file}: give an MP4, MOV or WebM file of one person speaking."
+        )
     return str(path.resolve())
 
 
@@ -335,7 +503,9 @@ def find_landmark_file(file: str) -> str:
     """The absolute path of a video's landmarks."""
     path = Path(file).expanduser()
     if not path.is_file():
-        raise UserError(f"There is no landmark file {file}: give an .npz or .csv, or leave it out, then dlib finds them.")
+        raise UserError(
+            f"There is no landmark file {file}: give an .npz or .csv, or leave it out, then dlib finds them."
+        )
     return str(path.resolve())
 
 
@@ -345,5 +515,7 @@ def find_data(folder: str) -> str:
         return ""
     path = Path(folder).expanduser()
     if not path.is_dir():
-        raise UserError(f"There is no data folder {folder}: give the one that holds CelebA (see data/README.md).")
+        raise UserError(
+            f"There is no data folder {folder}: give the one that holds CelebA (see data/README.md)."
+        )
     return str(path.resolve())

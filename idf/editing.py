@@ -26,20 +26,32 @@ class Training(Run):
     d_b: nn.Module
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"surrogate": self.surrogate, "d_a": self.d_a, "poisoner": self.poisoner, "d_b": self.d_b}
+        return {
+            "surrogate": self.surrogate,
+            "d_a": self.d_a,
+            "poisoner": self.poisoner,
+            "d_b": self.d_b,
+        }
 
 
-def make_training(config: Config, surrogate: nn.Module | None = None, d_a: nn.Module | None = None,
-                  network: str = "Res6") -> Training:
+def make_training(
+    config: Config,
+    surrogate: nn.Module | None = None,
+    d_a: nn.Module | None = None,
+    network: str = "Res6",
+) -> Training:
     """Fresh networks from config.seed; a given surrogate and D_A are used instead (PG without alternation)."""
     accelerator = make_accelerator(config.bf16)
     torch.manual_seed(config.seed)
     poisoner = PoisonGenerator(config.width_pg, config.levels_pg)
     training = Training(
-        config=config, accelerator=accelerator,
+        config=config,
+        accelerator=accelerator,
         surrogate=surrogate or make_generator(network, config),
         d_a=d_a or DomainDiscriminator(config.size, len(config.domains), config.width_d),
-        poisoner=poisoner, d_b=PatchDiscriminator(config.size, config.width_d_b), best=copy.deepcopy(poisoner),
+        poisoner=poisoner,
+        d_b=PatchDiscriminator(config.size, config.width_d_b),
+        best=copy.deepcopy(poisoner),
     )
     training.prepare(rates(config))
     return training
@@ -47,7 +59,12 @@ def make_training(config: Config, surrogate: nn.Module | None = None, d_a: nn.Mo
 
 def rates(config: Config) -> dict[str, float]:
     """Learning rates by network."""
-    return {"surrogate": config.lr, "d_a": config.lr_d, "poisoner": config.lr_pg, "d_b": config.lr_d_b}
+    return {
+        "surrogate": config.lr,
+        "d_a": config.lr_d,
+        "poisoner": config.lr_pg,
+        "d_b": config.lr_d_b,
+    }
 
 
 def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -59,12 +76,21 @@ def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     size, reach = images.shape[-1], images.shape[-1] // 8
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     corners = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=generator).tolist()
-    shifted = torch.stack([image[:, i : i + size, j : j + size] for image, (i, j) in zip(padded, corners, strict=True)])
-    contrast, brightness = torch.rand(2, len(images), 1, 1, 1, generator=generator).to(images.device, images.dtype)
+    shifted = torch.stack(
+        [
+            image[:, i : i + size, j : j + size]
+            for image, (i, j) in zip(padded, corners, strict=True)
+        ]
+    )
+    contrast, brightness = torch.rand(2, len(images), 1, 1, 1, generator=generator).to(
+        images.device, images.dtype
+    )
     return shifted * (0.8 + 0.4 * contrast) + 0.4 * (brightness - 0.5)
 
 
-def harden(training: Training, x: Tensor, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def harden(
+    training: Training, x: Tensor, c: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
     """x moved by a random share of config.robust, pixel by pixel in the direction that D_A's class head takes worst.
 
     Learning to class such faces too (adversarial training, Goodfellow et al. 2015) makes the head look at what a person
@@ -77,8 +103,14 @@ def harden(training: Training, x: Tensor, c: Tensor, generator: torch.Generator 
     return (x + training.config.robust * share * slope.sign()).detach()
 
 
-def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor,
-               generator: torch.Generator | None = None) -> dict[str, Tensor]:
+def update_d_a(
+    training: Training,
+    x: Tensor,
+    c: Tensor,
+    c_trg: Tensor,
+    alpha: Tensor,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
     """Stage A: D_A learns real from forged (WGAN-GP) and the labels of real faces."""
     config = training.config
     with training.accelerator.autocast():
@@ -92,14 +124,27 @@ def update_d_a(training: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: T
         terms = {
             "d_a_adv": scores[:n].float().mean() - scores[n : 2 * n].float().mean(),
             "d_a_cls": losses.classification(logits[n:], torch.cat([c] * (1 + len(hard)))),
-            "d_a_gp": losses.gradient_penalty(lambda x_hat: training.d_a(x_hat)[0], x, y.to(x.dtype), alpha),
+            "d_a_gp": losses.gradient_penalty(
+                lambda x_hat: training.d_a(x_hat)[0], x, y.to(x.dtype), alpha
+            ),
         }
-    step(training, "d_a", terms["d_a_adv"] + config.lambda_cls * terms["d_a_cls"] + config.lambda_gp * terms["d_a_gp"])
+    step(
+        training,
+        "d_a",
+        terms["d_a_adv"]
+        + config.lambda_cls * terms["d_a_cls"]
+        + config.lambda_gp * terms["d_a_gp"],
+    )
     return terms
 
 
-def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor,
-                     generator: torch.Generator | None = None) -> dict[str, Tensor]:
+def update_surrogate(
+    training: Training,
+    x: Tensor,
+    c: Tensor,
+    c_trg: Tensor,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
     """Stage A: SM fools D_A, reaches the label c_trg, and leads back to x (StarGAN). It never sees PG's output."""
     config = training.config
     with weights_fixed(training.d_a), training.accelerator.autocast():
@@ -110,7 +155,11 @@ def update_surrogate(training: Training, x: Tensor, c: Tensor, c_trg: Tensor,
             "sm_cls": losses.classification(logits, c_trg),
             "sm_rec": (x - training.surrogate(y, c)).abs().float().mean(),
         }
-        loss = terms["sm_adv"] + config.lambda_cls * terms["sm_cls"] + config.lambda_rec * terms["sm_rec"]
+        loss = (
+            terms["sm_adv"]
+            + config.lambda_cls * terms["sm_cls"]
+            + config.lambda_rec * terms["sm_rec"]
+        )
         if config.lambda_idt and training.iteration < config.idt_share * config.iterations:
             terms["sm_idt"] = (x - training.surrogate(x, c)).abs().float().mean()
             loss = loss + config.lambda_idt * terms["sm_idt"]
@@ -135,7 +184,9 @@ def queries(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
     return (x + strength * eps * noise.to(x)).clamp(-1, 1)
 
 
-def update_imitation(training: Training, target: nn.Module, x: Tensor, c_trg: Tensor) -> dict[str, Tensor]:
+def update_imitation(
+    training: Training, target: nn.Module, x: Tensor, c_trg: Tensor
+) -> dict[str, Tensor]:
     """In place of stage A, for a defender who may query M: SM learns M's answers, mean |SM(x, c) - M(x, c)|.
 
     Not in the paper. It needs no label and no weight of M; target is called as a black box.
@@ -159,8 +210,12 @@ def update_d_b(training: Training, x: Tensor, alpha: Tensor) -> dict[str, Tensor
     return {"d_b": loss}
 
 
-def poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple[nn.Module, nn.Module] | None,
-                ) -> tuple[Tensor, dict[str, Tensor]]:
+def poison_loss(
+    training: Training,
+    x: Tensor,
+    c: Tensor,
+    previous: tuple[nn.Module, nn.Module] | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
     """L_PG = L + L' + lambda * L_B of Eq. 12 on a batch, and its terms.
 
     previous is (SM, D_A) of the last iteration. Where SM has not changed since, L and L' share their forgeries and
@@ -172,7 +227,9 @@ def poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple[nn.Mod
     x_infected = losses.infect(x, training.poisoner(x).to(x.dtype), config.eps)
 
     def influence(surrogate: nn.Module, *critics: nn.Module) -> dict[str, Tensor]:
-        return losses.influence_loss(surrogate, critics, x, c, x_infected, targets, weights, config.mu_per_sample)
+        return losses.influence_loss(
+            surrogate, critics, x, c, x_infected, targets, weights, config.mu_per_sample
+        )
 
     if previous is None:
         terms = influence(training.surrogate, training.d_a)
@@ -187,8 +244,12 @@ def poison_loss(training: Training, x: Tensor, c: Tensor, previous: tuple[nn.Mod
     return total + config.lambda_adv * terms["adv"], terms
 
 
-def update_poison(training: Training, x: Tensor, c: Tensor, previous: tuple[nn.Module, nn.Module] | None,
-                  ) -> dict[str, Tensor]:
+def update_poison(
+    training: Training,
+    x: Tensor,
+    c: Tensor,
+    previous: tuple[nn.Module, nn.Module] | None,
+) -> dict[str, Tensor]:
     """Stage B: PG drives the forgeries of x' away from those of x. SM, D_A and D_B keep their weights."""
     fixed = [training.surrogate, training.d_a, training.d_b]
     with weights_fixed(*fixed), training.accelerator.autocast():
@@ -205,13 +266,20 @@ def forgery_distance(training: Training, poisoner: nn.Module, x: Tensor, c: Tens
     with training.accelerator.autocast():
         targets = losses.target_labels(c, training.config.domains, HAIR)
         x_infected = losses.infect(x, poisoner(x).to(x.dtype), training.config.eps)
-        y, y_infected = (losses.forge(training.surrogate, image, targets) for image in (x, x_infected))
+        y, y_infected = (
+            losses.forge(training.surrogate, image, targets) for image in (x, x_infected)
+        )
     poisoner.train(was_training)
     return (y - y_infected).abs().float().mean().item()
 
 
-def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple[nn.Module, nn.Module],
-                  target: nn.Module | None = None) -> dict[str, Tensor]:
+def run_iteration(
+    training: Training,
+    faces: Faces,
+    stages: str,
+    previous: tuple[nn.Module, nn.Module],
+    target: nn.Module | None = None,
+) -> dict[str, Tensor]:
     """One iteration of Algorithm 1: D_A, every n_critic-th time SM, then D_B and PG. previous: room for a snapshot.
 
     With stage "I" in place of "A", SM imitates target instead.
@@ -222,7 +290,9 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
     x, c = faces.batch(i, config.batch, config.seed, balance=config.balance, rank=rank, world=world)
     c_trg = c[torch.randperm(len(c), generator=generator)]
     alpha, alpha_b = torch.rand(2, len(x), 1, 1, 1, generator=generator)
-    x, c, c_trg, alpha, alpha_b = (t.to(training.accelerator.device) for t in (x, c, c_trg, alpha, alpha_b))
+    x, c, c_trg, alpha, alpha_b = (
+        t.to(training.accelerator.device) for t in (x, c, c_trg, alpha, alpha_b)
+    )
     poisons = "B" in stages and i % config.poison_every == 0
     edits = "I" in stages or ("A" in stages and (i + 1) % config.n_critic == 0)
     terms: dict[str, Tensor] = {}
@@ -247,9 +317,17 @@ def run_iteration(training: Training, faces: Faces, stages: str, previous: tuple
     return {name: term.detach() for name, term in terms.items()}
 
 
-def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB", folder: Path | None = None,
-          until: int | None = None, watch: Callable[[Training], None] | None = None, quiet: bool = False,
-          target: nn.Module | None = None) -> Training:
+def train(
+    training: Training,
+    faces: Faces,
+    validation: Faces,
+    stages: str = "AB",
+    folder: Path | None = None,
+    until: int | None = None,
+    watch: Callable[[Training], None] | None = None,
+    quiet: bool = False,
+    target: nn.Module | None = None,
+) -> Training:
     """Algorithm 1 up to config.iterations (or `until`), continuing from `folder`'s checkpoint if there is one.
 
     stages: "AB" alternates (the paper), "A" trains an editor alone (the target M), "B" trains PG against the given,
@@ -257,15 +335,21 @@ def train(training: Training, faces: Faces, validation: Faces, stages: str = "AB
     every record of the history. Raises UserError for NaN.
     """
     config, device = training.config, training.accelerator.device
-    x_val, c_val = (t.to(device) for t in validation.batch(0, min(16, len(validation)), 0, flip=False))
-    previous = tuple(copy.deepcopy(n).requires_grad_(False) for n in (training.surrogate, training.d_a))
+    x_val, c_val = (
+        t.to(device) for t in validation.batch(0, min(16, len(validation)), 0, flip=False)
+    )
+    previous = tuple(
+        copy.deepcopy(n).requires_grad_(False) for n in (training.surrogate, training.d_a)
+    )
 
     def iterate() -> dict[str, Tensor]:
         training.set_learning_rates(rates(config), config.iterations)
         terms = run_iteration(training, faces, stages, previous, target)
         done = training.iteration + 1
         if "B" in stages and (done % config.validate_every == 0 or done == config.iterations):
-            keep_best(training, training.poisoner, lambda pg: forgery_distance(training, pg, x_val, c_val))
+            keep_best(
+                training, training.poisoner, lambda pg: forgery_distance(training, pg, x_val, c_val)
+            )
             terms["best_distance"] = torch.tensor(training.best_distance)
         return terms
 

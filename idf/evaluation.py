@@ -13,8 +13,17 @@ from idf.judge import verdict
 from idf.networks import PoisonGenerator, frozen
 
 Protect = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, 3, S, S), c (B, K), batch number -> x'
-METHODS = ("ours", "ours-no-ats", "ours-queries", "ruiz", "ruiz-white-box", "random-noise", "random-colour", "brightened",
-           "untrained-pg")
+METHODS = (
+    "ours",
+    "ours-no-ats",
+    "ours-queries",
+    "ruiz",
+    "ruiz-white-box",
+    "random-noise",
+    "random-colour",
+    "brightened",
+    "untrained-pg",
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,13 @@ def untrained_poisoner(config: Config, faces: Faces) -> PoisonGenerator:
     return frozen(poisoner)
 
 
-def make_methods(config: Config, surrogate: nn.Module, poisoners: dict[str, nn.Module], forger: Forger, eps: float,
-                 ) -> dict[str, Protect]:
+def make_methods(
+    config: Config,
+    surrogate: nn.Module,
+    poisoners: dict[str, nn.Module],
+    forger: Forger,
+    eps: float,
+) -> dict[str, Protect]:
     """Every way to protect x, by name; random ones draw from seed.
 
     poisoners: by their names in METHODS ("ours", "ours-no-ats", "ours-queries", "untrained-pg").
@@ -58,8 +72,9 @@ def make_methods(config: Config, surrogate: nn.Module, poisoners: dict[str, nn.M
         return torch.Generator().manual_seed(config.seed * 1_000_003 + number)
 
     def attack(editor: nn.Module, domains: tuple[str, ...]) -> Protect:
-        return lambda x, c, number: baselines.pgd(editor, x, losses.target_labels(c, domains, HAIR), eps,
-                                                  generator=noise(number))
+        return lambda x, c, number: baselines.pgd(
+            editor, x, losses.target_labels(c, domains, HAIR), eps, generator=noise(number)
+        )
 
     methods = {name: by(poisoner) for name, poisoner in poisoners.items()}
     # in the DD setting the labels are the forger's; Ruiz transferred needs the surrogate's, which the caller swaps in
@@ -82,23 +97,34 @@ def clean_quality(forger: Forger, faces: Faces, batch: int = 25) -> dict[str, fl
             seen = verdict(forger.judge, y.flatten(0, 1)).unflatten(0, y.shape[:2])
             w, a = metrics.edit_success(seen, targets, c)
             worked, asked = worked + w, asked + a
-            distance.append(metrics.l1(losses.forge(forger.editor, y, c.expand_as(targets)), x).flatten())
-    return {"edit_success": worked / max(asked, 1), "reconstruction_l1": torch.cat(distance).mean().item()}
+            distance.append(
+                metrics.l1(losses.forge(forger.editor, y, c.expand_as(targets)), x).flatten()
+            )
+    return {
+        "edit_success": worked / max(asked, 1),
+        "reconstruction_l1": torch.cat(distance).mean().item(),
+    }
 
 
-def defence(forger: Forger, protect: Protect, faces: Faces, own: Tensor | None = None, batch: int = 25) -> dict:
+def defence(
+    forger: Forger, protect: Protect, faces: Faces, own: Tensor | None = None, batch: int = 25
+) -> dict:
     """dsr, l1, l2, lpips, perceptual of the forgeries of x' against those of x; psnr of x'; infected_edit_success.
 
     own: labels handed to `protect` where they are not the forger's (a Ruiz attack on a surrogate of other domains).
     """
-    sums: dict[str, list[Tensor]] = {name: [] for name in ("dsr", "l1", "l2", "psnr", "lpips", "perceptual")}
+    sums: dict[str, list[Tensor]] = {
+        name: [] for name in ("dsr", "l1", "l2", "psnr", "lpips", "perceptual")
+    }
     worked = asked = 0
     left_out = {}
     for start, x, c in faces.in_order(batch):
         x_infected = protect(x, c if own is None else own[start : start + batch], start)
         with torch.no_grad():
             targets = forger.targets(c)
-            y, y_infected = (losses.forge(forger.editor, image, targets) for image in (x, x_infected))
+            y, y_infected = (
+                losses.forge(forger.editor, image, targets) for image in (x, x_infected)
+            )
             seen = verdict(forger.judge, y_infected.flatten(0, 1)).unflatten(0, y.shape[:2])
         w, a = metrics.edit_success(seen, targets, c)
         worked, asked = worked + w, asked + a
@@ -112,5 +138,7 @@ def defence(forger: Forger, protect: Protect, faces: Faces, own: Tensor | None =
                 sums[name].append(measure(y.flatten(0, 1), y_infected.flatten(0, 1)))
             except metrics.Unavailable as why:
                 left_out[name] = str(why)
-    row = {name: torch.cat(values).mean().item() if values else None for name, values in sums.items()}
+    row = {
+        name: torch.cat(values).mean().item() if values else None for name, values in sums.items()
+    }
     return row | {"infected_edit_success": worked / max(asked, 1), "left_out": left_out}

@@ -32,23 +32,42 @@ from idf.shipped import (
 )
 
 SIZE, FILM = load_config("demo").size, load_video_config("demo")
-GALLERY = range(3_000_000, 3_000_008)  # the first faces of the test part: no network was trained on them
+GALLERY = range(
+    3_000_000, 3_000_008
+)  # the first faces of the test part: no network was trained on them
 MOST_EPS = 0.1
 AMPLIFIED = 10
 SEED = 0  # of the controls that are random
 
-TARGETS = {"apart": "Res6, trained apart", "tuned": "Res6, tuned from the surrogate", "surrogate": "the surrogate itself",
-           "apart-DD": "Res6, other domains (DD)"}
-POISONERS = {"ours": "poisoner", "ours-queries": "poisoner_queries", "ours-no-ats": "poisoner_no_ats"}
+TARGETS = {
+    "apart": "Res6, trained apart",
+    "tuned": "Res6, tuned from the surrogate",
+    "surrogate": "the surrogate itself",
+    "apart-DD": "Res6, other domains (DD)",
+}
+POISONERS = {
+    "ours": "poisoner",
+    "ours-queries": "poisoner_queries",
+    "ours-no-ats": "poisoner_no_ats",
+}
 BOTH = "ours-both"  # as idf.protect does
-METHODS = {"ours-queries": "ours, with queries", "ours": "ours", BOTH: "ours, both (as idf protect)",
-           "ours-no-ats": "ours, without alternation", "ruiz": "Ruiz et al., PGD on the surrogate",
-           "random-noise": "control: random noise", "random-colour": "control: random colour noise",
-           "brightened": "control: brightened"}
+METHODS = {
+    "ours-queries": "ours, with queries",
+    "ours": "ours",
+    BOTH: "ours, both (as idf protect)",
+    "ours-no-ats": "ours, without alternation",
+    "ruiz": "Ruiz et al., PGD on the surrogate",
+    "random-noise": "control: random noise",
+    "random-colour": "control: random colour noise",
+    "brightened": "control: brightened",
+}
 # name: what it does, the strengths offered, and the words for one
-TRANSFORMATIONS = {"none": ("none", (0,), "none"), "jpeg": ("JPEG", (95, 90, 75, 50, 25, 10), "quality {:g}"),
-                   "blur": ("blur", (0.5, 1.0, 1.5, 2.0), "{:g} px"),
-                   "resize": ("resize and back", (56, 48, 32, 24, 16), "{:g} px")}
+TRANSFORMATIONS = {
+    "none": ("none", (0,), "none"),
+    "jpeg": ("JPEG", (95, 90, 75, 50, 25, 10), "quality {:g}"),
+    "blur": ("blur", (0.5, 1.0, 1.5, 2.0), "{:g} px"),
+    "resize": ("resize and back", (56, 48, 32, 24, 16), "{:g} px"),
+}
 FORGERS = {"forger": "M(z)", "forger_reseed": "M2(z)", "forger_infected": "M′(z)"}
 
 
@@ -86,30 +105,56 @@ def render(state: State) -> View:
     y, seen = forgery(replace(state, method="ours", eps=0.0))
     y_infected, seen_infected = forge(state, received)
     pictures = {
-        "clean x": x, "infected x′": x_infected, f"x′ − x, ×{AMPLIFIED}": AMPLIFIED * (x_infected - x),
-        "forged from x: y": y, "forged from x′: y′": y_infected, "y′ − y": y_infected - y,
-        "texture of y (LBP)": texture(y), "texture of y′ (LBP)": texture(y_infected), "what the forger got": received,
+        "clean x": x,
+        "infected x′": x_infected,
+        f"x′ − x, ×{AMPLIFIED}": AMPLIFIED * (x_infected - x),
+        "forged from x: y": y,
+        "forged from x′: y′": y_infected,
+        "y′ − y": y_infected - y,
+        "texture of y (LBP)": texture(y),
+        "texture of y′ (LBP)": texture(y_infected),
+        "what the forger got": received,
     }
-    numbers = {"PSNR of x′": metrics.psnr(x, x_infected).item(), "L1 of y′": losses.masked_l1(y, y_infected).item(),
-               "L2 of y′": metrics.l2(y, y_infected).item(), "eps": state.eps, "levels": 127.5 * state.eps,
-               "edited": seen, "edited, infected": seen_infected}
-    return View({name: to_picture(image[0]) for name, image in pictures.items()}, numbers, sentences(state, numbers))
+    numbers = {
+        "PSNR of x′": metrics.psnr(x, x_infected).item(),
+        "L1 of y′": losses.masked_l1(y, y_infected).item(),
+        "L2 of y′": metrics.l2(y, y_infected).item(),
+        "eps": state.eps,
+        "levels": 127.5 * state.eps,
+        "edited": seen,
+        "edited, infected": seen_infected,
+    }
+    return View(
+        {name: to_picture(image[0]) for name, image in pictures.items()},
+        numbers,
+        sentences(state, numbers),
+    )
 
 
 def check(state: State) -> None:
     """Raises UserError, with the remedy, for a value that no control offers."""
-    known = {"target": targets_of(state.photo), "method": METHODS, "transformation": TRANSFORMATIONS}
+    known = {
+        "target": targets_of(state.photo),
+        "method": METHODS,
+        "transformation": TRANSFORMATIONS,
+    }
     for name, values in known.items():
         if getattr(state, name) not in values:
-            raise UserError(f"Unknown {name} {getattr(state, name)!r}: use one of {', '.join(values)}.")
+            raise UserError(
+                f"Unknown {name} {getattr(state, name)!r}: use one of {', '.join(values)}."
+            )
     if state.domain not in (domains := domains_of(state.photo, state.target)):
-        raise UserError(f"This forger does not edit {state.domain!r}: it knows {', '.join(domains)}.")
+        raise UserError(
+            f"This forger does not edit {state.domain!r}: it knows {', '.join(domains)}."
+        )
     if not 0 <= state.eps <= MOST_EPS:
         raise UserError(f"eps={state.eps} is outside 0 to {MOST_EPS}: the paper uses .01 to .05.")
     if state.face not in range(len(GALLERY)):
         raise UserError(f"There is no face {state.face}: the gallery has 0 to {len(GALLERY) - 1}.")
     if state.strength not in (strengths := TRANSFORMATIONS[state.transformation][1]):
-        raise UserError(f"strength={state.strength} is not offered for {state.transformation}: use one of {strengths}.")
+        raise UserError(
+            f"strength={state.strength} is not offered for {state.transformation}: use one of {strengths}."
+        )
 
 
 def targets_of(photo: bytes) -> dict[str, str]:
@@ -179,13 +224,22 @@ def published(state: State) -> Tensor:
     x, _ = subject(state.face, state.photo)
     noise = torch.Generator().manual_seed(SEED)
     if state.method in (*POISONERS, BOTH):
-        x_infected = losses.infect(x, perturbation(state.face, state.photo, state.method), state.eps)
+        x_infected = losses.infect(
+            x, perturbation(state.face, state.photo, state.method), state.eps
+        )
     elif state.method == "ruiz":
-        x_infected = attack(replace(state, target="surrogate", domain=attacked(state), transformation="none", strength=0))
+        x_infected = attack(
+            replace(
+                state, target="surrogate", domain=attacked(state), transformation="none", strength=0
+            )
+        )
     elif state.method == "brightened":
         x_infected = baselines.brightened(x, state.eps)
     else:
-        control = {"random-noise": baselines.random_noise, "random-colour": baselines.random_colour}[state.method]
+        control = {
+            "random-noise": baselines.random_noise,
+            "random-colour": baselines.random_colour,
+        }[state.method]
         x_infected = control(x, state.eps, noise)
     return to_model(to_uint8(x_infected))
 
@@ -203,8 +257,13 @@ def attack(state: State) -> Tensor:
     j = domains_of(state.photo, "surrogate").index(state.domain)
     targets = labels(state, "surrogate")[1][j : j + 1]
     with torch.enable_grad():
-        x_infected = baselines.pgd(editor(bool(state.photo), "surrogate"), x, targets, state.eps,
-                                   generator=torch.Generator().manual_seed(SEED))
+        x_infected = baselines.pgd(
+            editor(bool(state.photo), "surrogate"),
+            x,
+            targets,
+            state.eps,
+            generator=torch.Generator().manual_seed(SEED),
+        )
     return x_infected.detach()
 
 
@@ -214,7 +273,9 @@ def transformed(x: Tensor, state: State) -> Tensor:
         "none": lambda image: image,
         "jpeg": lambda image: Image.fromarray(recompressed(np.asarray(image), int(state.strength))),
         "blur": lambda image: image.filter(ImageFilter.GaussianBlur(state.strength)),
-        "resize": lambda image: image.resize((int(state.strength),) * 2, Image.Resampling.BICUBIC).resize((SIZE, SIZE)),
+        "resize": lambda image: image.resize(
+            (int(state.strength),) * 2, Image.Resampling.BICUBIC
+        ).resize((SIZE, SIZE)),
     }[state.transformation]
     return to_model(np.array(change(Image.fromarray(to_picture(x[0])))).transpose(2, 0, 1))[None]
 
@@ -258,15 +319,29 @@ def shows(state: State) -> str:
 def sentences(state: State, numbers: dict[str, float]) -> tuple[str, ...]:
     """The verdict first, then what the judge sees, then what was asked for."""
     broken = numbers["L2 of y′"] > metrics.DSR_THRESHOLD
-    line = (f"L2 of y′ is {numbers['L2 of y′']:.3f}, {'above' if broken else 'not above'} the line of "
-            f"{metrics.DSR_THRESHOLD:g}: by the DSR the forgery {'is broken' if broken else 'stands'}.")
-    same = ", as it is already" * (wanted(state) == subject(state.face, state.photo)[1][state.domain])
+    line = (
+        f"L2 of y′ is {numbers['L2 of y′']:.3f}, {'above' if broken else 'not above'} the line of "
+        f"{metrics.DSR_THRESHOLD:g}: by the DSR the forgery {'is broken' if broken else 'stands'}."
+    )
+    same = ", as it is already" * (
+        wanted(state) == subject(state.face, state.photo)[1][state.domain]
+    )
     saw = {True: "sees that", False: "does not see that"}
-    seen = (f"The edit turns {words(state.domain)} {'on' if wanted(state) else 'off'}{same}: in y the judge "
-            f"{saw[numbers['edited']]}, in y′ it {saw[numbers['edited, infected']]}.")
-    doubt = ["The clean forgery misses its wish already, so a broken y′ says little."] * (not numbers["edited"])
-    aim = [f"The attack aims at {words(attacked(state))} on the surrogate."] * (state.method == "ruiz")
-    source = "It has no labels; the judge sees" if state.photo else "It is drawn, so its labels are exact:"
+    seen = (
+        f"The edit turns {words(state.domain)} {'on' if wanted(state) else 'off'}{same}: in y the judge "
+        f"{saw[numbers['edited']]}, in y′ it {saw[numbers['edited, infected']]}."
+    )
+    doubt = ["The clean forgery misses its wish already, so a broken y′ says little."] * (
+        not numbers["edited"]
+    )
+    aim = [f"The attack aims at {words(attacked(state))} on the surrogate."] * (
+        state.method == "ruiz"
+    )
+    source = (
+        "It has no labels; the judge sees"
+        if state.photo
+        else "It is drawn, so its labels are exact:"
+    )
     return line, seen, *doubt, *aim, f"{source} {shows(state)}."
 
 
@@ -278,8 +353,10 @@ def own_face(content: bytes, name: str) -> tuple[bytes, tuple[str, ...]]:
     finally:
         forget_finder()
     if places[0].side < LEAST_SIDE:
-        raise UserError(f"The face in {name} is only {places[0].side:.0f} pixels wide with its hair: use a photo in which "
-                        f"it has at least {LEAST_SIDE}.")
+        raise UserError(
+            f"The face in {name} is only {places[0].side:.0f} pixels wide with its hair: use a photo in which "
+            f"it has at least {LEAST_SIDE}."
+        )
     several = [f"It shows {len(places)} faces: the largest is used."] * (len(places) > 1)
     return aligned(photo.pixels, places[0], SIZE).numpy().tobytes(), (*photo.notes, *several)
 
@@ -326,16 +403,33 @@ def render_film(frame: int) -> View:
     drawn = talking_face(FILM.person, [numbers_of[frame]], FILM.size)
     x, z = to_model(drawn.images), draw_landmarks(drawn.landmarks, FILM.size)
     x_infected = to_model(to_uint8(losses.infect(x, film_poisoner()(x), FILM.eps)))
-    forged = {caption: forge_frames(network, z, FILM) for caption, network in film_forgers().items()}
-    pictures = {"frame x": x, "published x′": x_infected, f"x′ − x, ×{AMPLIFIED}": AMPLIFIED * (x_infected - x), **forged,
-                "landmarks z": z}
-    numbers = {"PSNR of x′": metrics.psnr(x, x_infected).item(), "eps": FILM.eps, "levels": 127.5 * FILM.eps}
+    forged = {
+        caption: forge_frames(network, z, FILM) for caption, network in film_forgers().items()
+    }
+    pictures = {
+        "frame x": x,
+        "published x′": x_infected,
+        f"x′ − x, ×{AMPLIFIED}": AMPLIFIED * (x_infected - x),
+        **forged,
+        "landmarks z": z,
+    }
+    numbers = {
+        "PSNR of x′": metrics.psnr(x, x_infected).item(),
+        "eps": FILM.eps,
+        "levels": 127.5 * FILM.eps,
+    }
     if forged:
         clean, again, infected = forged.values()
         pictures |= {"M2(z) − M(z)": again - clean, "M′(z) − M(z)": infected - clean}
-        numbers |= {"L1 to M of M2": losses.masked_l1(clean, again).item(),
-                    "L1 to M of M′": losses.masked_l1(clean, infected).item()}
-    return View({name: to_picture(image[0]) for name, image in pictures.items()}, numbers, film_sentences(numbers))
+        numbers |= {
+            "L1 to M of M2": losses.masked_l1(clean, again).item(),
+            "L1 to M of M′": losses.masked_l1(clean, infected).item(),
+        }
+    return View(
+        {name: to_picture(image[0]) for name, image in pictures.items()},
+        numbers,
+        film_sentences(numbers),
+    )
 
 
 def film_sentences(numbers: dict[str, float]) -> tuple[str, ...]:
@@ -343,7 +437,9 @@ def film_sentences(numbers: dict[str, float]) -> tuple[str, ...]:
         return ("The forgers of this film do not ship with these weights: see notebook 07.",)
     floor, moved = numbers["L1 to M of M2"], numbers["L1 to M of M′"]
     verdict = "above" if moved > metrics.DSR_THRESHOLD else "not above"
-    return (f"M′, trained on the published film, differs from M by L1 {moved:.3f}: {verdict} the line of "
-            f"{metrics.DSR_THRESHOLD:g}.",
-            f"M2, trained on the clean film from another seed, differs from M by {floor:.3f}: this much is chance, and M′ "
-            f"has {moved / max(floor, 1e-9):.2f} times as much.")
+    return (
+        f"M′, trained on the published film, differs from M by L1 {moved:.3f}: {verdict} the line of "
+        f"{metrics.DSR_THRESHOLD:g}.",
+        f"M2, trained on the clean film from another seed, differs from M by {floor:.3f}: this much is chance, and M′ "
+        f"has {moved / max(floor, 1e-9):.2f} times as much.",
+    )

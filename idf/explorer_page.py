@@ -83,21 +83,38 @@ class Page:
     def __init__(self):
         self.face, self.photo = 0, b""
         self.pictures, self.verdict, self.note, self.levels = (widgets.HTML() for _ in range(4))
-        self.scenario = widgets.RadioButtons(options=[("1: a photo is edited", 1), ("2: a film is reenacted", 2)],
-                                             description="Scenario")
+        self.scenario = widgets.RadioButtons(
+            options=[("1: a photo is edited", 1), ("2: a film is reenacted", 2)],
+            description="Scenario",
+        )
         self.faces = [widgets.Button(layout={"width": "5.4rem"}) for _ in explorer.GALLERY]
-        self.upload = widgets.FileUpload(accept=",".join(SUFFIXES), description="your own photo",
-                                         layout={"width": "auto"})
-        self.eps = widgets.FloatSlider(value=State().eps, max=explorer.MOST_EPS, step=0.002, readout_format=".3f",
-                                       description="eps")
+        self.upload = widgets.FileUpload(
+            accept=",".join(SUFFIXES), description="your own photo", layout={"width": "auto"}
+        )
+        self.eps = widgets.FloatSlider(
+            value=State().eps,
+            max=explorer.MOST_EPS,
+            step=0.002,
+            readout_format=".3f",
+            description="eps",
+        )
         start = State()
         self.target = _dropdown("forger", explorer.targets_of(b""), start.target)
-        self.domain = _dropdown("edit", _in_words(explorer.domains_of(b"", start.target)), start.domain)
+        self.domain = _dropdown(
+            "edit", _in_words(explorer.domains_of(b"", start.target)), start.domain
+        )
         self.method = _dropdown("x′ made by", explorer.METHODS, start.method)
-        self.transformation = _dropdown("on the way", {name: of[0] for name, of in explorer.TRANSFORMATIONS.items()},
-                                        start.transformation)
-        self.strength = widgets.Dropdown(options=[("none", 0)], description="strength", disabled=True)
-        self.frame = widgets.IntSlider(max=len(explorer.test_frames()) - 1, description="test frame")
+        self.transformation = _dropdown(
+            "on the way",
+            {name: of[0] for name, of in explorer.TRANSFORMATIONS.items()},
+            start.transformation,
+        )
+        self.strength = widgets.Dropdown(
+            options=[("none", 0)], description="strength", disabled=True
+        )
+        self.frame = widgets.IntSlider(
+            max=len(explorer.test_frames()) - 1, description="test frame"
+        )
         self.drawing, self.reading = Latest(self._draw), Latest(self._read)
         self._offer()
         self._listen()
@@ -105,8 +122,16 @@ class Page:
         self.moved()
 
     def state(self) -> State:
-        return State(self.face, self.photo, self.domain.value, self.target.value, self.method.value,
-                     round(self.eps.value, 4), self.transformation.value, self.strength.value)
+        return State(
+            self.face,
+            self.photo,
+            self.domain.value,
+            self.target.value,
+            self.method.value,
+            round(self.eps.value, 4),
+            self.transformation.value,
+            self.strength.value,
+        )
 
     def moved(self, _=None) -> None:
         """A control has moved: the thread shall draw what they say now."""
@@ -138,8 +163,16 @@ class Page:
         self.target.observe(lambda _: self._offer(), "value")
         self.transformation.observe(lambda _: self._offer_strength(), "value")
         self.scenario.observe(lambda _: self._arrange(), "value")
-        for control in (self.scenario, self.eps, self.domain, self.target, self.method, self.transformation, self.strength,
-                        self.frame):
+        for control in (
+            self.scenario,
+            self.eps,
+            self.domain,
+            self.target,
+            self.method,
+            self.transformation,
+            self.strength,
+            self.frame,
+        ):
             control.observe(self.moved, "value")
         for i, button in enumerate(self.faces):
             button.on_click(lambda _, i=i: self.choose(i))
@@ -148,7 +181,10 @@ class Page:
     def _uploaded(self, change) -> None:
         if not change["new"]:
             return
-        file, self.upload.value = change["new"][0], ()  # emptied, so that the same file can be chosen again
+        file, self.upload.value = (
+            change["new"][0],
+            (),
+        )  # emptied, so that the same file can be chosen again
         self.say("The photo is being read.")
         self.reading.put((bytes(file["content"]), file["name"][-80:]))
 
@@ -173,7 +209,9 @@ class Page:
             self.say(reason(error))
             return
         self.levels.value = f"= {view.numbers['levels']:.1f} / 255"
-        self.verdict.value = film_verdict_html(view) if isinstance(state, int) else verdict_html(view)
+        self.verdict.value = (
+            film_verdict_html(view) if isinstance(state, int) else verdict_html(view)
+        )
         self.pictures.value = pictures_html(view, what(state))
 
     def _arrange(self) -> None:
@@ -181,14 +219,28 @@ class Page:
             box.layout.display = "" if self.scenario.value == number else "none"
 
     def _layout(self) -> widgets.Widget:
-        thumbs = [widgets.VBox([widgets.HTML(thumbnail_html(i)), button], layout={"width": "5.6rem"})
-                  for i, button in enumerate(self.faces)]
+        thumbs = [
+            widgets.VBox([widgets.HTML(thumbnail_html(i)), button], layout={"width": "5.6rem"})
+            for i, button in enumerate(self.faces)
+        ]
         gallery = widgets.HBox(thumbs, layout={"flex_flow": "row wrap", "width": "23.5rem"})
-        self.photo_box = widgets.VBox([gallery, self.upload, widgets.HBox([self.eps, self.levels]), self.domain, self.target,
-                                       self.method, self.transformation, self.strength])
+        self.photo_box = widgets.VBox(
+            [
+                gallery,
+                self.upload,
+                widgets.HBox([self.eps, self.levels]),
+                self.domain,
+                self.target,
+                self.method,
+                self.transformation,
+                self.strength,
+            ]
+        )
         self.film_box = widgets.VBox([self.frame])
         self._arrange()
-        left = widgets.VBox([self.scenario, self.photo_box, self.film_box, self.note], layout={"width": "24rem"})
+        left = widgets.VBox(
+            [self.scenario, self.photo_box, self.film_box, self.note], layout={"width": "24rem"}
+        )
         right = widgets.VBox([self.verdict, self.pictures])
         box = widgets.HBox([widgets.HTML(STYLE), left, right], layout={"flex_flow": "row wrap"})
         box.add_class("idf-page")
@@ -219,7 +271,11 @@ def _offer(control: widgets.Widget, options: dict) -> None:
 
 def reason(error: Exception) -> str:
     """One sentence."""
-    return str(error) if isinstance(error, UserError) else f"This could not be drawn ({type(error).__name__}): try another."
+    return (
+        str(error)
+        if isinstance(error, UserError)
+        else f"This could not be drawn ({type(error).__name__}): try another."
+    )
 
 
 def what(state: State | int) -> str:
@@ -229,8 +285,10 @@ def what(state: State | int) -> str:
     face = "your photo" if state.photo else f"face {state.face + 1}"
     way, _, strength = explorer.TRANSFORMATIONS[state.transformation]
     arrived = "" if state.transformation == "none" else f", {way} {strength.format(state.strength)}"
-    return (f"{face}, {explorer.words(state.domain)} by {explorer.TARGETS[state.target]}, {explorer.METHODS[state.method]}, "
-            f"eps {state.eps:.3f}{arrived}")
+    return (
+        f"{face}, {explorer.words(state.domain)} by {explorer.TARGETS[state.target]}, {explorer.METHODS[state.method]}, "
+        f"eps {state.eps:.3f}{arrived}"
+    )
 
 
 def png(pixels: np.ndarray) -> str:
@@ -247,8 +305,11 @@ def thumbnail_html(face: int) -> str:
 
 
 def pictures_html(view: View, state: str) -> str:
-    figures = (f'<figure><img decoding="sync" src="{png(pixels)}" alt="{escape(f"{caption}; {state}")}">'
-               f"<figcaption>{escape(caption)}</figcaption></figure>" for caption, pixels in view.pictures.items())
+    figures = (
+        f'<figure><img decoding="sync" src="{png(pixels)}" alt="{escape(f"{caption}; {state}")}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, pixels in view.pictures.items()
+    )
     return f'<div class="idf-pictures">{"".join(figures)}</div>'
 
 
@@ -257,16 +318,23 @@ def verdict_html(view: View) -> str:
     numbers = view.numbers
     broken = numbers["L2 of y′"] > metrics.DSR_THRESHOLD
     yes = lambda value: "yes" if value else "no"
-    rows = {"L2(y, y′)": f"{numbers['L2 of y′']:.3f}", "L1(y, y′)": f"{numbers['L1 of y′']:.3f}",
-            "PSNR of x′": decibels(numbers["PSNR of x′"]), "edit worked on y": yes(numbers["edited"]),
-            "edit worked on y′": yes(numbers["edited, infected"])}
+    rows = {
+        "L2(y, y′)": f"{numbers['L2 of y′']:.3f}",
+        "L1(y, y′)": f"{numbers['L1 of y′']:.3f}",
+        "PSNR of x′": decibels(numbers["PSNR of x′"]),
+        "edit worked on y": yes(numbers["edited"]),
+        "edit worked on y′": yes(numbers["edited, infected"]),
+    }
     badge = f'<strong class="{"idf-broken" * broken}">{"✕ forgery broken" if broken else "✓ forgery stands"}</strong>'
     return _verdict(badge, rows, view)
 
 
 def film_verdict_html(view: View) -> str:
-    rows = {"PSNR of x′": decibels(view.numbers["PSNR of x′"]), "eps": f"{view.numbers['eps']:.3f}",
-            **{name: f"{value:.3f}" for name, value in view.numbers.items() if name.startswith("L1")}}
+    rows = {
+        "PSNR of x′": decibels(view.numbers["PSNR of x′"]),
+        "eps": f"{view.numbers['eps']:.3f}",
+        **{name: f"{value:.3f}" for name, value in view.numbers.items() if name.startswith("L1")},
+    }
     return _verdict("", rows, view)
 
 
@@ -275,7 +343,9 @@ def decibels(psnr: float) -> str:
 
 
 def _verdict(badge: str, rows: dict[str, str], view: View) -> str:
-    items = "".join(f"<li>{escape(name)}: <b>{escape(value)}</b></li>" for name, value in rows.items())
+    items = "".join(
+        f"<li>{escape(name)}: <b>{escape(value)}</b></li>" for name, value in rows.items()
+    )
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in view.sentences)
     return f'<div class="idf-verdict" role="status">{badge}<ul>{items}</ul>{text}</div>'
 
@@ -283,8 +353,17 @@ def _verdict(badge: str, rows: dict[str, str], view: View) -> str:
 def explore() -> None:
     """Shows the page; in `idf run`, whose pages have no kernel, a sentence instead."""
     if os.environ.get("IDF_OUT"):
-        print("The controls appear here in JupyterLab (make lab), or by themselves with make explore.")
+        print(
+            "The controls appear here in JupyterLab (make lab), or by themselves with make explore."
+        )
         return
-    torch.set_num_threads(1)  # the pictures are small: more threads, or sessions, would only wait for each other
+    torch.set_num_threads(
+        1
+    )  # the pictures are small: more threads, or sessions, would only wait for each other
     page = Page()
-    display(Javascript(SCRIPT.replace("MOST_BYTES", str(MOST_BYTES)).replace("TOO_LARGE", repr(TOO_LARGE))), page.box)
+    display(
+        Javascript(
+            SCRIPT.replace("MOST_BYTES", str(MOST_BYTES)).replace("TOO_LARGE", repr(TOO_LARGE))
+        ),
+        page.box,
+    )

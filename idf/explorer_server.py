@@ -36,13 +36,22 @@ def settings() -> Config:
     config.Voila.ip = "127.0.0.1"
     config.Voila.auto_token = True
     config.Voila.tornado_settings = {"headers": {"Content-Security-Policy": POLICY}}
-    config.VoilaConfiguration = Config(strip_sources=True, show_tracebacks=False, progressive_rendering=True,
-                                       prelaunch_hook=only_the_page, file_allowlist=[r"(?!)"])
-    config.KernelManager.transport_encryption = "auto"  # else each kernel warns that its ports are not
+    config.VoilaConfiguration = Config(
+        strip_sources=True,
+        show_tracebacks=False,
+        progressive_rendering=True,
+        prelaunch_hook=only_the_page,
+        file_allowlist=[r"(?!)"],
+    )
+    config.KernelManager.transport_encryption = (
+        "auto"  # else each kernel warns that its ports are not
+    )
     config.MappingKernelManager = Config(cull_idle_timeout=600, cull_interval=60)
     return config
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("MALLOC_ARENA_MAX", "1")  # the kernels' threads share what the GNU library keeps of memory
+    os.environ.setdefault(
+        "MALLOC_ARENA_MAX", "1"
+    )  # the kernels' threads share what the GNU library keeps of memory
     Server.launch_instance(argv=[str(NOTEBOOK), *sys.argv[1:]], config=settings())

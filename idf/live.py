@@ -17,14 +17,18 @@ def ready(config: Config | VideoConfig, *names: str) -> Path:
     scenario = weights if isinstance(config, Config) else reenactment_weights
     if (config.weights / "manifest.json").is_file():
         weights.check_manifest(config.weights)
-    missing = [name for name in scenario.NAMES if name in names and not _ships(scenario, config, name)]
+    missing = [
+        name for name in scenario.NAMES if name in names and not _ships(scenario, config, name)
+    ]
     if not missing:
         print(f"Weights: the shipped ones, data/weights/{config.weights.name}.")
         return config.weights
     short = scenario.shorten(config)
     rough = f" for {short.iterations} iterations, so what they show is rough" * (short != config)
-    print(f"Weights: not shipped for preset {config.preset} with these settings ({config.dataset}): "
-          f"{', '.join(missing)}; trained here{rough}.")
+    print(
+        f"Weights: not shipped for preset {config.preset} with these settings ({config.dataset}): "
+        f"{', '.join(missing)}; trained here{rough}."
+    )
     folder = kept_in(short)
     if len(missing) < len(names):
         shutil.copytree(config.weights, folder, dirs_exist_ok=True)

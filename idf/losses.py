@@ -46,7 +46,9 @@ def forge(editor: Editor, x: Tensor, targets: Tensor) -> Tensor:
     return editor(x.flatten(0, 1), targets.flatten(0, 1)).unflatten(0, targets.shape[:2])
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, alpha: Tensor
+) -> Tensor:
     """E[(||grad D(x_hat)||_2 - 1)^2] at x_hat = alpha * real + (1 - alpha) * fake (Gulrajani et al. 2017; Eq. 5).
 
     alpha is (B, 1, 1, 1) in [0, 1]; real and fake carry no gradient.
@@ -59,7 +61,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 def classification(logits: Tensor, c: Tensor) -> Tensor:
     """L_cls: BCE with logits, summed over the domains, averaged over the batch (StarGAN)."""
     logits = widen(logits)
-    return F.binary_cross_entropy_with_logits(logits, c.to(logits.dtype), reduction="sum") / len(logits)
+    return F.binary_cross_entropy_with_logits(logits, c.to(logits.dtype), reduction="sum") / len(
+        logits
+    )
 
 
 def domain_weights(x: Tensor, y: Tensor, per_sample: bool = False) -> Tensor:
@@ -96,9 +100,16 @@ def domain_loss(scores: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     return widen(scores).mean() + classification(logits, c_rev)
 
 
-def influence_loss(surrogate: Editor, critics: Sequence[Callable], x: Tensor, c: Tensor, x_infected: Tensor,
-                   targets: Tensor, weights: tuple[float, float, float] = (10.0, 2.5, 1.0),
-                   per_sample: bool = False) -> dict[str, Tensor]:
+def influence_loss(
+    surrogate: Editor,
+    critics: Sequence[Callable],
+    x: Tensor,
+    c: Tensor,
+    x_infected: Tensor,
+    targets: Tensor,
+    weights: tuple[float, float, float] = (10.0, 2.5, 1.0),
+    per_sample: bool = False,
+) -> dict[str, Tensor]:
     """L_{A->B} of Eq. 6 and its terms, to be minimised by PG: lambda_2 L_bs + lambda_3 L_cyc + lambda_4 L_dom.
 
     x, x_infected (B, 3, S, S); c (B, K); targets c_j (J, B, K); critics is [D_A], or several, whose L_dom are averaged.
@@ -113,9 +124,12 @@ def influence_loss(surrogate: Editor, critics: Sequence[Callable], x: Tensor, c:
     terms = {
         "bs": basic_loss(mu, y, y_infected),
         "cyc": cycle_loss(mu, x_infected, x_cycled),
-        "dom": sum(domain_loss(*d_a(y_infected.flatten(0, 1)), targets) for d_a in critics) / len(critics),
+        "dom": sum(domain_loss(*d_a(y_infected.flatten(0, 1)), targets) for d_a in critics)
+        / len(critics),
     }
-    terms["total"] = sum(weight * term for weight, term in zip(weights, terms.values(), strict=True))
+    terms["total"] = sum(
+        weight * term for weight, term in zip(weights, terms.values(), strict=True)
+    )
     terms["distance"] = widen(y - y_infected).abs().mean().detach()
     return terms
 
@@ -125,11 +139,19 @@ def adversarial_loss(d_b: Callable[[Tensor], Tensor], x_infected: Tensor) -> Ten
     return -widen(d_b(x_infected)).mean()
 
 
-def critic_loss(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, alpha: Tensor,
-                lambda_gp: float = 10.0) -> Tensor:
+def critic_loss(
+    critic: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    alpha: Tensor,
+    lambda_gp: float = 10.0,
+) -> Tensor:
     """WGAN-GP for a critic to minimise: E[D(fake)] - E[D(real)] + lambda_gp * penalty (Eq. 5 with its sign turned)."""
-    return (widen(critic(fake)).mean() - widen(critic(real)).mean()
-            + lambda_gp * gradient_penalty(critic, real, fake, alpha))
+    return (
+        widen(critic(fake)).mean()
+        - widen(critic(real)).mean()
+        + lambda_gp * gradient_penalty(critic, real, fake, alpha)
+    )
 
 
 def gan_loss(logits: Tensor, real: bool) -> Tensor:
@@ -143,7 +165,9 @@ def masked_l1(y: Tensor, x: Tensor, mask: Tensor | float = 1.0) -> Tensor:
     return (widen(y - x).abs() * mask).mean()
 
 
-def reenactment_influence(y: Tensor, y_infected: Tensor, x: Tensor, mask: Tensor | float = 1.0) -> Tensor:
+def reenactment_influence(
+    y: Tensor, y_infected: Tensor, x: Tensor, mask: Tensor | float = 1.0
+) -> Tensor:
     """L_{A->B} of Eq. 11, to be minimised by PG: ||(SM(z) - x) m||_1 - ||(M'(z) - x) m||_1.
 
     y = SM(z) carries no gradient to PG; y_infected is taken on the temporary model.

@@ -62,16 +62,25 @@ def lbp(x: Tensor) -> np.ndarray:
     Bit i says whether the i-th of eight points at distance 1, bilinear, is as light as the pixel, from the right against
     the clock; what lies outside the image is black.
     """
-    weights = torch.tensor([0.2989, 0.587, 0.114], device=x.device)[:, None, None]  # of ITU-R BT.601
+    weights = torch.tensor([0.2989, 0.587, 0.114], device=x.device)[
+        :, None, None
+    ]  # of ITU-R BT.601
     grey = (weights * (x.float() + 1) / 2).sum(0).mul(255).round().double().cpu().numpy()
-    image, n, patterns = np.pad(grey, 1), np.arange(len(grey), dtype=float), np.zeros(grey.shape, np.uint8)
+    image, n, patterns = (
+        np.pad(grey, 1),
+        np.arange(len(grey), dtype=float),
+        np.zeros(grey.shape, np.uint8),
+    )
     pixels = lambda rows, columns: image[np.ix_(rows.astype(int) + 1, columns.astype(int) + 1)]
     for i in range(8):
         turn = np.pi * i / 4
         row, column = n + np.round(-np.sin(turn), 5), n + np.round(np.cos(turn), 5)
         top, left = np.floor(row), np.floor(column)
         down, right = (row - top)[:, None], column - left
-        above, below = ((1 - right) * pixels(at, left) + right * pixels(at, np.ceil(column)) for at in (top, np.ceil(row)))
+        above, below = (
+            (1 - right) * pixels(at, left) + right * pixels(at, np.ceil(column))
+            for at in (top, np.ceil(row))
+        )
         patterns |= ((1 - down) * above + down * below >= grey).astype(np.uint8) << i
     return patterns
 
@@ -84,7 +93,11 @@ def _lpips_network() -> torch.nn.Module:
     import lpips  # imports slowly, and is wanted by the result tables only
 
     # prints to stdout and warns on construction
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         return lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
 
@@ -103,7 +116,10 @@ def _try(make: Callable, name: str) -> tuple[torch.nn.Module | None, str]:
     try:
         return make(), ""
     except Exception as error:  # no network, a proxy's page instead of the file, a full cache disk: all mean "no column"
-        return None, f"{name} is left out: its pretrained backbone cannot be downloaded ({type(error).__name__})."
+        return (
+            None,
+            f"{name} is left out: its pretrained backbone cannot be downloaded ({type(error).__name__}).",
+        )
 
 
 def _backbone(make: Callable, name: str) -> torch.nn.Module:

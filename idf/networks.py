@@ -51,8 +51,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.main = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), InstanceNorm(width), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False), InstanceNorm(width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            InstanceNorm(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            InstanceNorm(width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,12 +67,24 @@ class Res(Generator):
 
     def __init__(self, domains: int, width: int = 64, blocks: int = 6):
         super().__init__()
-        layers = [nn.Conv2d(3 + domains, width, 7, padding=3, bias=False), InstanceNorm(width), nn.ReLU(inplace=True)]
+        layers = [
+            nn.Conv2d(3 + domains, width, 7, padding=3, bias=False),
+            InstanceNorm(width),
+            nn.ReLU(inplace=True),
+        ]
         for w in (width, 2 * width):
-            layers += [nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), InstanceNorm(2 * w), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False),
+                InstanceNorm(2 * w),
+                nn.ReLU(inplace=True),
+            ]
         layers += [ResidualBlock(4 * width) for _ in range(blocks)]
         for w in (2 * width, width):
-            layers += [nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False), InstanceNorm(w), nn.ReLU(inplace=True)]
+            layers += [
+                nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False),
+                InstanceNorm(w),
+                nn.ReLU(inplace=True),
+            ]
         layers += [nn.Conv2d(width, 3, 7, padding=3, bias=False), nn.Tanh()]
         self.main = nn.Sequential(*layers)
 
@@ -82,10 +97,18 @@ class CNet(Generator):
         widths = [width, 2 * width, 4 * width, 8 * width]
         layers, previous = [], 3 + domains
         for w in widths:
-            layers += [nn.Conv2d(previous, w, 4, 2, 1, bias=False), InstanceNorm(w), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [
+                nn.Conv2d(previous, w, 4, 2, 1, bias=False),
+                InstanceNorm(w),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
             previous = w
         for w in reversed([width, *widths[:-1]]):
-            layers += [nn.ConvTranspose2d(previous, w, 4, 2, 1, bias=False), InstanceNorm(w), nn.ReLU(inplace=True)]
+            layers += [
+                nn.ConvTranspose2d(previous, w, 4, 2, 1, bias=False),
+                InstanceNorm(w),
+                nn.ReLU(inplace=True),
+            ]
             previous = w
         self.main = nn.Sequential(*layers, nn.Conv2d(previous, 3, 3, padding=1), nn.Tanh())
 
@@ -97,13 +120,22 @@ class SkipLevel(nn.Module):
     A norm with a shift of its own (BatchNorm) makes the bias of the convs before it void, and pix2pix leaves it out.
     """
 
-    def __init__(self, outer: int, inner: int, below: nn.Module | None, norm: Callable[[int], nn.Module],
-                 image_in: int | None = None, dropout: bool = False):
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        below: nn.Module | None,
+        norm: Callable[[int], nn.Module],
+        image_in: int | None = None,
+        dropout: bool = False,
+    ):
         super().__init__()
         self.outermost = image_in is not None
         plain = norm is InstanceNorm and (self.outermost or below is None)
         down: list[nn.Module] = [nn.Conv2d(image_in or outer, inner, 4, 2, 1, bias=plain)]
-        rise = nn.ConvTranspose2d(inner * (1 if below is None else 2), outer, 4, 2, 1, bias=self.outermost)
+        rise = nn.ConvTranspose2d(
+            inner * (1 if below is None else 2), outer, 4, 2, 1, bias=self.outermost
+        )
         up: list[nn.Module] = [nn.ReLU(), rise]
         if self.outermost:
             up.append(nn.Tanh())
@@ -119,7 +151,9 @@ class SkipLevel(nn.Module):
         return self.model(x) if self.outermost else torch.cat([x, self.model(x)], dim=1)
 
 
-def unet(inputs: int, width: int, levels: int, norm: Callable[[int], nn.Module], dropout: bool) -> SkipLevel:
+def unet(
+    inputs: int, width: int, levels: int, norm: Callable[[int], nn.Module], dropout: bool
+) -> SkipLevel:
     """pix2pix's U-Net with `levels` halvings; dropout in its inner blocks of full width."""
     widths = [width * min(2**i, 8) for i in range(levels)]
     block = None
@@ -133,7 +167,9 @@ class UNet128(Generator):
 
     def __init__(self, domains: int, width: int = 64, size: int = 128):
         super().__init__()
-        self.main = unet(3 + domains, width, min(7, size.bit_length() - 1), InstanceNorm, dropout=False)
+        self.main = unet(
+            3 + domains, width, min(7, size.bit_length() - 1), InstanceNorm, dropout=False
+        )
 
 
 class UNet256(nn.Module):
@@ -169,8 +205,11 @@ class PatchGAN(nn.Module):
         widths = [width * min(2**i, 8) for i in range(layers + 1)]
         parts: list[nn.Module] = [nn.Conv2d(6, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
-            parts += [nn.Conv2d(a, b, 4, 2 if i < layers - 1 else 1, 1, bias=False), nn.BatchNorm2d(b),
-                      nn.LeakyReLU(0.2, inplace=True)]
+            parts += [
+                nn.Conv2d(a, b, 4, 2 if i < layers - 1 else 1, 1, bias=False),
+                nn.BatchNorm2d(b),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
         self.model = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1))
         self.apply(normal_weights)
 
@@ -226,8 +265,12 @@ class DomainDiscriminator(PatchDiscriminator):
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -243,9 +286,15 @@ class PoisonGenerator(nn.Module):
     def __init__(self, width: int = 64, levels: int = 5, affine: bool = False):
         super().__init__()
         widths = [width * 2**i for i in range(levels)]
-        self.down = nn.ModuleList(double_conv(a, b) for a, b in zip([3, *widths], widths, strict=False))
-        self.up = nn.ModuleList(double_conv(a + b, a) for a, b in zip(widths, widths[1:], strict=False))
-        self.last = nn.Sequential(nn.Conv2d(width, 3, 1, bias=False), nn.BatchNorm2d(3, affine=affine), nn.Tanh())
+        self.down = nn.ModuleList(
+            double_conv(a, b) for a, b in zip([3, *widths], widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            double_conv(a + b, a) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.last = nn.Sequential(
+            nn.Conv2d(width, 3, 1, bias=False), nn.BatchNorm2d(3, affine=affine), nn.Tanh()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S a multiple of 2**(levels - 1)."""
@@ -274,14 +323,24 @@ class ResNet18(nn.Module):
     """The backbone's features at 1/8, 1/16 and 1/32 of the size (He et al. 2016)."""
 
     def __init__(self, width: int):
-        from torchvision.models.resnet import BasicBlock  # here, not above: it takes as long to import as torch
+        from torchvision.models.resnet import (
+            BasicBlock,
+        )  # here, not above: it takes as long to import as torch
 
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
         for i, (a, b) in enumerate(zip((1, 1, 2, 4), (1, 2, 4, 8), strict=True)):
             a, b, stride = a * width, b * width, 1 if i == 0 else 2
-            short = None if i == 0 else nn.Sequential(nn.Conv2d(a, b, 1, 2, bias=False), nn.BatchNorm2d(b))
-            setattr(self, f"layer{i + 1}", nn.Sequential(BasicBlock(a, b, stride, short), BasicBlock(b, b)))
+            short = (
+                None
+                if i == 0
+                else nn.Sequential(nn.Conv2d(a, b, 1, 2, bias=False), nn.BatchNorm2d(b))
+            )
+            setattr(
+                self,
+                f"layer{i + 1}",
+                nn.Sequential(BasicBlock(a, b, stride, short), BasicBlock(b, b)),
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.layer1(F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1))
@@ -310,8 +369,14 @@ class ContextPath(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.resnet = ResNet18(width)
-        self.arm16, self.arm32 = AttentionRefinement(4 * width, 2 * width), AttentionRefinement(8 * width, 2 * width)
-        self.conv_head32, self.conv_head16 = ConvBNReLU(2 * width, 2 * width), ConvBNReLU(2 * width, 2 * width)
+        self.arm16, self.arm32 = (
+            AttentionRefinement(4 * width, 2 * width),
+            AttentionRefinement(8 * width, 2 * width),
+        )
+        self.conv_head32, self.conv_head16 = (
+            ConvBNReLU(2 * width, 2 * width),
+            ConvBNReLU(2 * width, 2 * width),
+        )
         self.conv_avg = ConvBNReLU(8 * width, 2 * width, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -357,16 +422,26 @@ class BiSeNet(nn.Module):
         self.cp = ContextPath(width)
         self.ffm = FeatureFusion(4 * width)
         self.conv_out = ParsingHead(4 * width, 4 * width, classes)
-        self.conv_out16, self.conv_out32 = ParsingHead(2 * width, width, classes), ParsingHead(2 * width, width, classes)
+        self.conv_out16, self.conv_out32 = (
+            ParsingHead(2 * width, width, classes),
+            ParsingHead(2 * width, width, classes),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, 3, H, W), multiples of 32 -> three times logits (B, classes, H, W)."""
-        return tuple(F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True) for y in self.heads(x))
+        return tuple(
+            F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True)
+            for y in self.heads(x)
+        )
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The logits before they are scaled up, at 1/8, 1/8 and 1/16 of the size."""
         spatial, context, last = self.cp(x)
-        return self.conv_out(self.ffm(spatial, context)), self.conv_out16(context), self.conv_out32(last)
+        return (
+            self.conv_out(self.ffm(spatial, context)),
+            self.conv_out16(context),
+            self.conv_out32(last),
+        )
 
 
 class Judge(nn.Module):
@@ -380,7 +455,9 @@ class Judge(nn.Module):
             previous = w
         self.main = nn.Sequential(*layers)
         # 2 x 2 cells keep where a thing is: hair above, mouth below
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * previous, domains))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * previous, domains)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.main(x))

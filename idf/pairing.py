@@ -38,7 +38,9 @@ def expression_error(seen: np.ndarray, wanted: np.ndarray) -> float:
     The mean shift is taken off first: a face that moves as a whole says the same.
     """
     away = seen[17:] - wanted[17:]
-    return float(np.linalg.norm(away - away.mean(0), axis=1).mean() / np.linalg.norm(wanted[36] - wanted[45]))
+    return float(
+        np.linalg.norm(away - away.mean(0), axis=1).mean() / np.linalg.norm(wanted[36] - wanted[45])
+    )
 
 
 def found_again(frames: Frames, find: Finder) -> Frames:
@@ -49,10 +51,16 @@ def found_again(frames: Frames, find: Finder) -> Frames:
     seen = [look(find, frames.x([i])[0]) for i in range(len(frames))]
     kept = [i for i, points in enumerate(seen) if points is not None]
     if len(kept) < 2:
-        raise UserError(f"Faces were found again on {len(kept)} of {len(frames)} frames of {frames.size} px: use a larger "
-                        "size, or find_again=false.")
-    return replace(frames, images=frames.images[kept], landmarks=torch.tensor(np.array([seen[i] for i in kept])),
-                   numbers=[frames.numbers[i] for i in kept])
+        raise UserError(
+            f"Faces were found again on {len(kept)} of {len(frames)} frames of {frames.size} px: use a larger "
+            "size, or find_again=false."
+        )
+    return replace(
+        frames,
+        images=frames.images[kept],
+        landmarks=torch.tensor(np.array([seen[i] for i in kept])),
+        numbers=[frames.numbers[i] for i in kept],
+    )
 
 
 def wrong_pairs(frames: Frames) -> Frames:
@@ -60,12 +68,15 @@ def wrong_pairs(frames: Frames) -> Frames:
     return replace(frames, landmarks=frames.landmarks.roll(round(frames.fps / 2), 0))
 
 
-def move_landmarks(frames: Frames, find: Finder, eps: float, queries: int, seed: int, folder: Path) -> Frames:
+def move_landmarks(
+    frames: Frames, find: Finder, eps: float, queries: int, seed: int, folder: Path
+) -> Frames:
     """The frames with a pattern of +-eps each, on which find sees other expressions: a random search, kept in folder.
 
     A frame's search starts from the pattern of the frame before, so that the pattern hardly changes: what is new in each
     frame, a forger does not learn.
     """
+
     def items() -> Iterator[tuple]:
         generator = torch.Generator().manual_seed(seed)
         pattern = torch.randint(0, 2, (BLOCKS, BLOCKS), generator=generator) * 2.0 - 1
@@ -77,11 +88,20 @@ def move_landmarks(frames: Frames, find: Finder, eps: float, queries: int, seed:
     return replace(frames, images=images)
 
 
-def search(x: Tensor, find: Finder, eps: float, queries: int, pattern: Tensor, generator: torch.Generator,
-           ) -> tuple[Tensor, Tensor]:
+def search(
+    x: Tensor,
+    find: Finder,
+    eps: float,
+    queries: int,
+    pattern: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
     """The best of `queries` patterns for x (3, S, S), and x with it in 8 bits."""
+
     def published(signs: Tensor) -> Tensor:
-        return to_uint8(losses.infect(x, F.interpolate(signs[None, None], size=x.shape[-1])[0], eps))
+        return to_uint8(
+            losses.infect(x, F.interpolate(signs[None, None], size=x.shape[-1])[0], eps)
+        )
 
     def moved(signs: Tensor) -> float:
         seen = look(find, to_model(published(signs)))

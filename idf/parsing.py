@@ -24,13 +24,47 @@ from idf.networks import BiSeNet, frozen
 from idf.training import Run, advance, make_accelerator, step
 
 FACE = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12)  # skin and features: what m(x) covers, ears and hair not
-MIRRORED = [LABELS.index(n.replace("left", "*").replace("right", "left").replace("*", "right")) for n in LABELS]
+MIRRORED = [
+    LABELS.index(n.replace("left", "*").replace("right", "left").replace("*", "right"))
+    for n in LABELS
+]
 # the public checkpoint's order of the classes, as places in LABELS
-PUBLIC = [LABELS.index(name) for name in (
-    "background", "skin", "left brow", "right brow", "left eye", "right eye", "glasses", "left ear", "right ear", "earring",
-    "nose", "mouth", "upper lip", "lower lip", "neck", "necklace", "cloth", "hair", "hat")]
-SETTINGS = ("preset", "seed", "size", "frames", "batch", "width_parser", "size_parser", "parser_iterations", "bf16_parser",
-            "checkpoint_every")
+PUBLIC = [
+    LABELS.index(name)
+    for name in (
+        "background",
+        "skin",
+        "left brow",
+        "right brow",
+        "left eye",
+        "right eye",
+        "glasses",
+        "left ear",
+        "right ear",
+        "earring",
+        "nose",
+        "mouth",
+        "upper lip",
+        "lower lip",
+        "neck",
+        "necklace",
+        "cloth",
+        "hair",
+        "hat",
+    )
+]
+SETTINGS = (
+    "preset",
+    "seed",
+    "size",
+    "frames",
+    "batch",
+    "width_parser",
+    "size_parser",
+    "parser_iterations",
+    "bf16_parser",
+    "checkpoint_every",
+)
 FACES = {"train": 1500, "test": 200}  # procedural faces
 
 
@@ -49,7 +83,9 @@ class ParsedFaces:
         return to_model(stack[:, :3]), torch.from_numpy(stack[:, 3].astype(np.int64))
 
 
-def open_parsed(config: VideoConfig, part: str, folder: str = "", limit: int | None = None) -> ParsedFaces:
+def open_parsed(
+    config: VideoConfig, part: str, folder: str = "", limit: int | None = None
+) -> ParsedFaces:
     """The part train or test of the procedural faces, or of a CelebAMask-HQ folder: images/*.jpg, masks/*.png.
 
     In a folder every tenth pair is for the test. Masks are palette pictures of the classes 0 to 18 (LABELS).
@@ -61,8 +97,14 @@ def open_parsed(config: VideoConfig, part: str, folder: str = "", limit: int | N
     if folder:
         names, items = _pairs(Path(folder), size)
         names = [name for i, name in enumerate(names) if (i % 10 == 9) == (part == "test")]
-        state: list = [[(file.name, file.stat().st_size, file.stat().st_mtime_ns)
-                        for file in sorted(Path(folder).glob("*/*")) if file.stem in set(names)], names]
+        state: list = [
+            [
+                (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+                for file in sorted(Path(folder).glob("*/*"))
+                if file.stem in set(names)
+            ],
+            names,
+        ]
     else:
         count = min(FACES[part], config.frames if config.preset == "smoke" else FACES[part])
         names, items = [str(10**9 * (part == "test") + i) for i in range(count)], _drawn(size)
@@ -71,7 +113,15 @@ def open_parsed(config: VideoConfig, part: str, folder: str = "", limit: int | N
     if not names:
         raise UserError(f"The part {part!r} of {folder} is empty: at least ten pairs are needed.")
     key = digest((state, size, limit))
-    made = tqdm(items(names), "Preparing faces", len(names), leave=False, unit="face", delay=1, file=sys.stdout)
+    made = tqdm(
+        items(names),
+        "Preparing faces",
+        len(names),
+        leave=False,
+        unit="face",
+        delay=1,
+        file=sys.stdout,
+    )
     stack, _ = open_cache(cache / f"parsed-{size}-{key}", size, made, channels=4)
     return ParsedFaces(stack)
 
@@ -80,8 +130,12 @@ def _drawn(size: int) -> Callable:
     def items(names):
         for some in (names[i : i + 32] for i in range(0, len(names), 32)):
             batch = render_faces([int(name) for name in some], size)
-            yield from ((name, stack, "") for name, stack in zip(
-                some, torch.cat([batch.images, batch.labels[:, None]], 1).numpy(), strict=True))
+            yield from (
+                (name, stack, "")
+                for name, stack in zip(
+                    some, torch.cat([batch.images, batch.labels[:, None]], 1).numpy(), strict=True
+                )
+            )
 
     return items
 
@@ -91,7 +145,9 @@ def _pairs(root: Path, size: int) -> tuple[list[str], Callable]:
     found = sorted(path.stem for path in images.glob("*.jpg")) if images.is_dir() else []
     names = [name for name in found if (masks / f"{name}.png").is_file()]
     if not names:
-        raise UserError(f"{root} holds no pairs images/NAME.jpg and masks/NAME.png: give a CelebAMask-HQ folder.")
+        raise UserError(
+            f"{root} holds no pairs images/NAME.jpg and masks/NAME.png: give a CelebAMask-HQ folder."
+        )
 
     def items(names):
         for name in names:
@@ -99,11 +155,17 @@ def _pairs(root: Path, size: int) -> tuple[list[str], Callable]:
                 with Image.open(masks / f"{name}.png") as mask:
                     classes = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
             except (OSError, SyntaxError) as error:
-                raise UserError(f"{masks / name}.png cannot be read as a picture ({error}): replace the file.") from error
+                raise UserError(
+                    f"{masks / name}.png cannot be read as a picture ({error}): replace the file."
+                ) from error
             if classes.ndim != 2 or classes.max() >= len(LABELS):
-                raise UserError(f"{masks / name}.png is not a palette picture of the classes 0 to 18: convert it.")
+                raise UserError(
+                    f"{masks / name}.png is not a palette picture of the classes 0 to 18: convert it."
+                )
             picture = Image.fromarray(read_image(images / f"{name}.jpg").permute(1, 2, 0).numpy())
-            colours = np.asarray(picture.resize((size, size), Image.Resampling.BOX)).transpose(2, 0, 1)
+            colours = np.asarray(picture.resize((size, size), Image.Resampling.BOX)).transpose(
+                2, 0, 1
+            )
             yield name, np.concatenate([colours, classes[None].astype(np.uint8)]), ""
 
     return names, items
@@ -121,8 +183,13 @@ def vary(x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Mirrored, moved, of other colours and sharpness, drawn from torch's own generator; x in [-1, 1]."""
     if torch.rand(()) < 0.5:  # a person's left eye becomes the right one
         x, classes = x.flip(-1), torch.tensor(MIRRORED, device=classes.device)[classes.flip(-1)]
-    move = v2.RandomAffine(12, translate=(0.08, 0.08), scale=(0.8, 1.25), interpolation=v2.InterpolationMode.BILINEAR,
-                           fill={tv_tensors.Image: -1.0, tv_tensors.Mask: 0, "others": 0})
+    move = v2.RandomAffine(
+        12,
+        translate=(0.08, 0.08),
+        scale=(0.8, 1.25),
+        interpolation=v2.InterpolationMode.BILINEAR,
+        fill={tv_tensors.Image: -1.0, tv_tensors.Mask: 0, "others": 0},
+    )
     x, classes = move(tv_tensors.Image(x), tv_tensors.Mask(classes))
     x, classes = x.as_subclass(Tensor), classes.as_subclass(Tensor)
     light, shift = torch.rand(2, len(x), 1, 1, 1, device=x.device)
@@ -132,13 +199,21 @@ def vary(x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     return F.interpolate(small, x.shape[2:], mode="bilinear"), classes
 
 
-def train_parser(config: VideoConfig, faces: ParsedFaces, folder: Path | None = None, start: nn.Module | None = None,
-                 quiet: bool = False, until: int | None = None) -> Parsing:
+def train_parser(
+    config: VideoConfig,
+    faces: ParsedFaces,
+    folder: Path | None = None,
+    start: nn.Module | None = None,
+    quiet: bool = False,
+    until: int | None = None,
+) -> Parsing:
     """BiSeNet by cross entropy on its three heads (Yu et al. 2018), from scratch or from `start`. Resumes from folder."""
     # no setting of the forger makes it another training
     config = VideoConfig(**{name: getattr(config, name) for name in SETTINGS})
     torch.manual_seed(config.seed)
-    parser = (start or BiSeNet(len(LABELS), config.width_parser)).to(memory_format=torch.channels_last)
+    parser = (start or BiSeNet(len(LABELS), config.width_parser)).to(
+        memory_format=torch.channels_last
+    )
     run = Parsing(config=config, accelerator=make_accelerator(config.bf16_parser), parser=parser)
     run.prepare({"parser": 1e-3})
     n, size = config.parser_iterations, max(4, config.batch // 2)  # BatchNorm needs several
@@ -146,11 +221,15 @@ def train_parser(config: VideoConfig, faces: ParsedFaces, folder: Path | None = 
     def iterate() -> dict[str, Tensor]:
         i = run.iteration
         torch.manual_seed(config.seed * 1_000_003 + i)
-        run.optimizers["parser"].param_groups[0]["lr"] = 2e-3 * min(1.0, (i + 1) / (0.05 * n), (n - i) / (0.8 * n))
+        run.optimizers["parser"].param_groups[0]["lr"] = 2e-3 * min(
+            1.0, (i + 1) / (0.05 * n), (n - i) / (0.8 * n)
+        )
         x, classes = faces.batch(places(i, size, len(faces), config.seed))
         x, classes = vary(x.to(run.accelerator.device), classes.to(run.accelerator.device))
         with run.accelerator.autocast():
-            x = F.interpolate(x, scale_factor=2, mode="bilinear").contiguous(memory_format=torch.channels_last)
+            x = F.interpolate(x, scale_factor=2, mode="bilinear").contiguous(
+                memory_format=torch.channels_last
+            )
             terms = parsing_loss(run.parser.heads(x), classes)
             step(run, "parser", sum(terms))
         return {"parsing": terms[0].detach()}
@@ -165,10 +244,14 @@ def parsing_loss(heads: tuple[Tensor, ...], classes: Tensor) -> list[Tensor]:
     are few, and the mean over all pixels would forget them.
     """
     terms = []
-    for logits, size in zip(heads, (classes.shape[-1], *(logits.shape[-1] for logits in heads[1:])), strict=True):
+    for logits, size in zip(
+        heads, (classes.shape[-1], *(logits.shape[-1] for logits in heads[1:])), strict=True
+    ):
         logits = F.interpolate(logits.float(), (size, size), mode="bilinear", align_corners=True)
         step = classes.shape[-1] // size
-        loss = F.cross_entropy(logits, classes[:, step // 2 :: step, step // 2 :: step], reduction="none").flatten()
+        loss = F.cross_entropy(
+            logits, classes[:, step // 2 :: step, step // 2 :: step], reduction="none"
+        ).flatten()
         hard = loss[loss.detach() > -math.log(0.7)]
         least = len(loss) // 16
         terms.append((hard if len(hard) > least else loss.topk(least).values).mean())
@@ -192,7 +275,9 @@ def class_probabilities(parser: nn.Module, x: Tensor, size: int) -> Tensor:
 
 def attention_mask(parser: nn.Module, x: Tensor, config: VideoConfig) -> Tensor:
     """m(x) (N, 1, S, S): 1.0 where the parser sees the face (FACE), config.background (.01) elsewhere."""
-    face = class_probabilities(parser, x, config.size_parser)[:, list(FACE)].sum(1, keepdim=True) > 0.5
+    face = (
+        class_probabilities(parser, x, config.size_parser)[:, list(FACE)].sum(1, keepdim=True) > 0.5
+    )
     return torch.where(face, 1.0, config.background)
 
 
@@ -219,13 +304,19 @@ class PublicParser(nn.Module):
     def __init__(self, path: str | Path):
         super().__init__()
         if not Path(path).is_file():
-            raise UserError(f"There is no checkpoint {path}: fetch 79999_iter.pth, or leave `parser` empty.")
+            raise UserError(
+                f"There is no checkpoint {path}: fetch 79999_iter.pth, or leave `parser` empty."
+            )
         self.network = BiSeNet(len(LABELS), 64)
         try:
-            self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
+            self.network.load_state_dict(
+                torch.load(path, map_location="cpu", weights_only=True), strict=True
+            )
         except Exception as error:  # pickle, zip and shape errors alike
-            raise UserError(f"{path} is not the public face-parsing checkpoint ({str(error)[:80]}): fetch it "
-                            "again.") from error
+            raise UserError(
+                f"{path} is not the public face-parsing checkpoint ({str(error)[:80]}): fetch it "
+                "again."
+            ) from error
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
         frozen(self)

@@ -26,7 +26,9 @@ MARKS = ("<!-- photos: written by `idf protect-results` -->", "<!-- end of photo
 
 def add_arguments(parser) -> None:
     parser.add_argument("photos", metavar="FOLDER", help="photos of one face each")
-    parser.add_argument("--out", default=str(FILE), metavar="FILE", help="default: data/results/protect.json")
+    parser.add_argument(
+        "--out", default=str(FILE), metavar="FILE", help="default: data/results/protect.json"
+    )
 
 
 def main(args) -> int:
@@ -34,8 +36,14 @@ def main(args) -> int:
         pairs = plan([args.photos], folder)
         rows = [measure(pairs, eps) for eps in EPS]
         start = start_seconds(pairs[0][0], Path(folder) / "start", rows[-1]["seconds_per_photo"])
-    found = {**rows[-1], "start_seconds": start, "explorer_ms": explorer_ms(), "rows": rows, "hardware": hardware(),
-             "command": command().replace(args.photos, "PHOTOS")}
+    found = {
+        **rows[-1],
+        "start_seconds": start,
+        "explorer_ms": explorer_ms(),
+        "rows": rows,
+        "hardware": hardware(),
+        "command": command().replace(args.photos, "PHOTOS"),
+    }
     save_json(Path(args.out), found)
     if Path(args.out) == FILE:
         write_table(ROOT / "README.md", table(found), MARKS)
@@ -54,16 +62,34 @@ def measure(pairs: list[tuple[Path, Path]], eps: float) -> dict:
         except UserError as error:
             missing.append(str(error))
     if len(faces) < 2:  # the first warms up, and its time does not count
-        raise UserError(f"A face was found in {len(faces)} of {counted(len(pairs), 'photo')}: give at least two photos of "
-                        "one face each.")
-    moved = {name: {editor: mean(faces, lambda face: face.dsr(editor, name)) for editor in EDITORS} for name in VARIANTS}
+        raise UserError(
+            f"A face was found in {len(faces)} of {counted(len(pairs), 'photo')}: give at least two photos of "
+            "one face each."
+        )
+    moved = {
+        name: {editor: mean(faces, lambda face: face.dsr(editor, name)) for editor in EDITORS}
+        for name in VARIANTS
+    }
     average = {name: statistics.mean(by.values()) for name, by in moved.items()}
-    row = {"eps": eps, "photos": len(pairs), "faces_found": len(faces), "missing": missing,
-           "seconds_per_photo": statistics.mean(seconds[1:]), "slowest_photo": max(seconds[1:]),
-           "dsr": average["protected"], **{f"dsr_{name}": average[name] for name in VARIANTS if name != "protected"},
-           "dsr_by_editor": moved, "psnr": statistics.mean(psnr), "psnr_least": min(psnr),
-           "wishes_granted": {name: {editor: mean(faces, lambda face: face.success[editor][name]) for editor in EDITORS}
-                              for name in ("clean", "protected")}}
+    row = {
+        "eps": eps,
+        "photos": len(pairs),
+        "faces_found": len(faces),
+        "missing": missing,
+        "seconds_per_photo": statistics.mean(seconds[1:]),
+        "slowest_photo": max(seconds[1:]),
+        "dsr": average["protected"],
+        **{f"dsr_{name}": average[name] for name in VARIANTS if name != "protected"},
+        "dsr_by_editor": moved,
+        "psnr": statistics.mean(psnr),
+        "psnr_least": min(psnr),
+        "wishes_granted": {
+            name: {
+                editor: mean(faces, lambda face: face.success[editor][name]) for editor in EDITORS
+            }
+            for name in ("clean", "protected")
+        },
+    }
     print({name: value for name, value in row.items() if not isinstance(value, dict)}, flush=True)
     return row
 
@@ -73,8 +99,11 @@ def start_seconds(photo: Path, folder: Path, per_photo: float) -> float:
     times = []
     for i in range(3):
         begun = time.monotonic()
-        subprocess.run([sys.executable, "-m", "idf", "protect", str(photo), "-o", str(folder / f"{i}.png")], check=True,
-                       capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "idf", "protect", str(photo), "-o", str(folder / f"{i}.png")],
+            check=True,
+            capture_output=True,
+        )
         times.append(time.monotonic() - begun - per_photo)
     print("start", times, flush=True)
     return statistics.median(times)
@@ -89,27 +118,42 @@ def explorer_ms() -> float:
     moves = [replace(base, eps=round(0.002 * i, 4)) for i in range(1, 20)]
     moves += [replace(base, domain=domain) for domain in domains_of(b"", base.target)]
     moves += [replace(base, method=method) for method in METHODS]
-    moves += [replace(base, transformation="jpeg", strength=quality) for quality in (95, 90, 75, 50)]
+    moves += [
+        replace(base, transformation="jpeg", strength=quality) for quality in (95, 90, 75, 50)
+    ]
     times = []
     for state in moves:
         begun = time.perf_counter()
         render(state)
         times.append(1000 * (time.perf_counter() - begun))
     median = statistics.median(times)
-    print(f"explorer: median {median:.0f} ms, slowest {max(times):.0f} ms of {len(times)} moves", flush=True)
+    print(
+        f"explorer: median {median:.0f} ms, slowest {max(times):.0f} ms of {len(times)} moves",
+        flush=True,
+    )
     return median
 
 
 def table(found: dict) -> str:
     """Markdown: a row for each eps."""
     names = list(EDITORS)
-    lines = [f"| eps | PSNR of the faces | DSR {', '.join(names)} | wishes granted by *{names[0]}*, clean and protected | "
-             "DSR of colour noise | as JPEG 95 | as JPEG 75 |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        f"| eps | PSNR of the faces | DSR {', '.join(names)} | wishes granted by *{names[0]}*, clean and protected | "
+        "DSR of colour noise | as JPEG 95 | as JPEG 75 |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in found["rows"]:
         moved = ", ".join(f"{row['dsr_by_editor']['protected'][name]:.0%}" for name in names)
-        granted = ", ".join(f"{row['wishes_granted'][name][names[0]]:.0%}" for name in ("clean", "protected"))
-        lines.append(f"| {row['eps']:g} ({row['eps'] * 127.5:.1f}/255) | {row['psnr']:.1f} dB | {moved} | {granted} | "
-                     f"{row['dsr_noise']:.0%} | {row['dsr_jpeg_95']:.0%} | {row['dsr_jpeg_75']:.0%} |")
-    lines += ["", f"{found['faces_found']} of {found['photos']} faces found; {found['seconds_per_photo']:.1f} s a photo on "
-              f"{found['hardware']}, {found['start_seconds']:.1f} s to start."]
+        granted = ", ".join(
+            f"{row['wishes_granted'][name][names[0]]:.0%}" for name in ("clean", "protected")
+        )
+        lines.append(
+            f"| {row['eps']:g} ({row['eps'] * 127.5:.1f}/255) | {row['psnr']:.1f} dB | {moved} | {granted} | "
+            f"{row['dsr_noise']:.0%} | {row['dsr_jpeg_95']:.0%} | {row['dsr_jpeg_75']:.0%} |"
+        )
+    lines += [
+        "",
+        f"{found['faces_found']} of {found['photos']} faces found; {found['seconds_per_photo']:.1f} s a photo on "
+        f"{found['hardware']}, {found['start_seconds']:.1f} s to start.",
+    ]
     return "\n".join(lines)

@@ -14,13 +14,39 @@ from torch.func import functional_call
 from idf import losses
 from idf.config import UserError, VideoConfig
 from idf.data import places, to_model, to_uint8
-from idf.networks import CNet, PatchDiscriminator, PatchGAN, PoisonGenerator, Res, UNet256, normal_weights
-from idf.training import Run, advance, average, keep_best, make_accelerator, randomness, step, weights_fixed
+from idf.networks import (
+    CNet,
+    PatchDiscriminator,
+    PatchGAN,
+    PoisonGenerator,
+    Res,
+    UNet256,
+    normal_weights,
+)
+from idf.training import (
+    Run,
+    advance,
+    average,
+    keep_best,
+    make_accelerator,
+    randomness,
+    step,
+    weights_fixed,
+)
 from idf.video import Frames
 
 # the 68 iBUG points as polylines; the second number tells whether the line is closed (Face2Face demo)
-LINES = ((range(0, 17), False), (range(17, 22), False), (range(22, 27), False), (range(27, 31), False),
-         (range(30, 36), True), (range(36, 42), True), (range(42, 48), True), (range(48, 60), True), (range(60, 68), True))
+LINES = (
+    (range(0, 17), False),
+    (range(17, 22), False),
+    (range(22, 27), False),
+    (range(27, 31), False),
+    (range(30, 36), True),
+    (range(36, 42), True),
+    (range(42, 48), True),
+    (range(48, 60), True),
+    (range(60, 68), True),
+)
 
 TARGETS = {
     "UNet256": lambda config: UNet256(config.width, config.size),
@@ -31,8 +57,25 @@ TARGETS = {
 }
 
 
-FORGER_SETTINGS = ("preset", "video", "landmarks", "person", "size", "frames", "target", "width", "width_d", "layers_d",
-                   "batch", "iterations", "lr", "decay", "lambda_l1", "bf16", "checkpoint_every")
+FORGER_SETTINGS = (
+    "preset",
+    "video",
+    "landmarks",
+    "person",
+    "size",
+    "frames",
+    "target",
+    "width",
+    "width_d",
+    "layers_d",
+    "batch",
+    "iterations",
+    "lr",
+    "decay",
+    "lambda_l1",
+    "bf16",
+    "checkpoint_every",
+)
 
 
 def make_reenactor(name: str, config: VideoConfig) -> nn.Module:
@@ -49,13 +92,20 @@ def draw_landmarks(landmarks: Tensor, size: int, thickness: float | None = None)
     a pixel still moves in z.
     """
     thickness = thickness or max(1.0, 3 * size / 256)
-    pairs = [(line[i], line[(i + 1) % len(line)]) for line, closed in LINES for i in range(len(line) - (not closed))]
+    pairs = [
+        (line[i], line[(i + 1) % len(line)])
+        for line, closed in LINES
+        for i in range(len(line) - (not closed))
+    ]
     a, b = landmarks[:, [p for p, _ in pairs]], landmarks[:, [q for _, q in pairs]]
     grid = torch.arange(size, dtype=landmarks.dtype, device=landmarks.device)
     x, y = grid[None, None, None, :], grid[None, None, :, None]
     maps = []
     for start, end in zip(a.split(16), b.split(16), strict=True):
-        (sx, sy), (dx, dy) = start[..., None, None].unbind(2), (end - start)[..., None, None].unbind(2)
+        (sx, sy), (dx, dy) = (
+            start[..., None, None].unbind(2),
+            (end - start)[..., None, None].unbind(2),
+        )
         along = (((x - sx) * dx + (y - sy) * dy) / (dx * dx + dy * dy).clamp(min=1e-6)).clamp(0, 1)
         square = (x - sx - along * dx) ** 2 + (y - sy - along * dy) ** 2
         maps.append((thickness / 2 + 0.5 - square.amin(1).sqrt()).clamp(0, 1))
@@ -76,18 +126,26 @@ class Reenactor(Run):
 def make_training(config: VideoConfig, seed: int, target: str = "") -> Reenactor:
     """A fresh M (config.target unless told) and D, from seed."""
     torch.manual_seed(seed)
-    run = Reenactor(config=config, accelerator=make_accelerator(config.bf16),
-                    network=make_reenactor(target or config.target, config), d=PatchGAN(config.width_d, config.layers_d))
+    run = Reenactor(
+        config=config,
+        accelerator=make_accelerator(config.bf16),
+        network=make_reenactor(target or config.target, config),
+        d=PatchGAN(config.width_d, config.layers_d),
+    )
     run.prepare({"network": config.lr, "d": config.lr})
     return run
 
 
-def update_reenactor(run: Run, z: Tensor, x: Tensor, name: str = "network", d: str = "d") -> dict[str, Tensor]:
+def update_reenactor(
+    run: Run, z: Tensor, x: Tensor, name: str = "network", d: str = "d"
+) -> dict[str, Tensor]:
     """One step of pix2pix: D on (z, x) and (z, M(z)), its loss halved, then M with the GAN term and lambda_L1 L1."""
     network, critic = run.networks()[name], run.networks()[d]
     with run.accelerator.autocast():
         y = network(z)
-        loss_d = (losses.gan_loss(critic(z, x), True) + losses.gan_loss(critic(z, y.detach()), False)) / 2
+        loss_d = (
+            losses.gan_loss(critic(z, x), True) + losses.gan_loss(critic(z, y.detach()), False)
+        ) / 2
         step(run, d, loss_d)
         with weights_fixed(critic):
             loss_gan = losses.gan_loss(critic(z, y), True)
@@ -96,8 +154,16 @@ def update_reenactor(run: Run, z: Tensor, x: Tensor, name: str = "network", d: s
     return {f"{name}_d": loss_d, f"{name}_gan": loss_gan, f"{name}_l1": loss_l1}
 
 
-def train_reenactor(config: VideoConfig, frames: Frames, seed: int, target: str = "", folder: Path | None = None,
-                    watch: Callable | None = None, quiet: bool = False, until: int | None = None) -> Reenactor:
+def train_reenactor(
+    config: VideoConfig,
+    frames: Frames,
+    seed: int,
+    target: str = "",
+    folder: Path | None = None,
+    watch: Callable | None = None,
+    quiet: bool = False,
+    until: int | None = None,
+) -> Reenactor:
     """M from scratch on these frames, clean or infected: pix2pix for config.iterations. Resumes from folder."""
     # a forger knows nothing of the poison: only its own settings make it another training
     config = VideoConfig(**{name: getattr(config, name) for name in FORGER_SETTINGS})
@@ -118,13 +184,17 @@ def landmark_maps(frames: Frames) -> Tensor:
     return to_uint8(draw_landmarks(frames.landmarks, frames.size)[:, :1])
 
 
-def draw_batch(run: Run, frames: Frames, maps: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def draw_batch(
+    run: Run, frames: Frames, maps: Tensor, size: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """This iteration's landmark maps z and pictures x, and their places among the frames.
 
     Dropout draws from the same seed, so that a resumed run is bit-identical.
     """
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    torch.manual_seed(int(torch.randint(2**31, (), generator=randomness(seed, run.iteration, rank))))
+    torch.manual_seed(
+        int(torch.randint(2**31, (), generator=randomness(seed, run.iteration, rank)))
+    )
     mine = slice(rank * size, (rank + 1) * size)
     index = places(run.iteration, size * world, len(frames), seed)[mine]
     device = run.accelerator.device
@@ -189,17 +259,25 @@ def make_poisoning(config: VideoConfig, surrogate: nn.Module | None = None) -> P
     poisoner = PoisonGenerator(config.width_pg, config.levels_pg, config.affine_pg)
     own, infected = make_reenactor(config.target, config), make_reenactor(config.target, config)
     run = Poisoning(
-        config=config, accelerator=make_accelerator(config.bf16), poisoner=poisoner, best=copy.deepcopy(poisoner),
-        surrogate=surrogate or own, d=PatchGAN(config.width_d, config.layers_d),
-        infected=copy.deepcopy(surrogate) if surrogate else infected, d_infected=PatchGAN(config.width_d, config.layers_d),
-        d_b=PatchDiscriminator(config.size, config.width_d_b))
+        config=config,
+        accelerator=make_accelerator(config.bf16),
+        poisoner=poisoner,
+        best=copy.deepcopy(poisoner),
+        surrogate=surrogate or own,
+        d=PatchGAN(config.width_d, config.layers_d),
+        infected=copy.deepcopy(surrogate) if surrogate else infected,
+        d_infected=PatchGAN(config.width_d, config.layers_d),
+        d_b=PatchDiscriminator(config.size, config.width_d_b),
+    )
     run.prepare(poison_rates(config))
     return run
 
 
 def poison_rates(config: VideoConfig) -> dict[str, float]:
     return dict.fromkeys(("surrogate", "d", "infected", "d_infected"), config.lr) | {
-        "poisoner": config.lr_pg, "d_b": config.lr_d_b}
+        "poisoner": config.lr_pg,
+        "d_b": config.lr_d_b,
+    }
 
 
 def training_loss(y: Tensor, x: Tensor, config: VideoConfig) -> Tensor:
@@ -207,10 +285,14 @@ def training_loss(y: Tensor, x: Tensor, config: VideoConfig) -> Tensor:
 
     Plain L1 would hide x': its slope in M'(z) is a sign, which does not change as x' moves, so no gradient reaches PG.
     """
-    return config.lambda_l1 * F.smooth_l1_loss(losses.widen(y), losses.widen(x), beta=config.round_off)
+    return config.lambda_l1 * F.smooth_l1_loss(
+        losses.widen(y), losses.widen(x), beta=config.round_off
+    )
 
 
-def temporary_model(infected: nn.Module, z: Tensor, x_infected: Tensor, config: VideoConfig) -> dict[str, Tensor]:
+def temporary_model(
+    infected: nn.Module, z: Tensor, x_infected: Tensor, config: VideoConfig
+) -> dict[str, Tensor]:
     """TM's parameters after config.inner_steps steps of SGD on the poisoned pair, in one graph with x'.
 
     theta_TM = theta_M' - lr grad L(M'(z), x'). Call it by `torch.func.functional_call(infected, parameters, (z,))`.
@@ -219,14 +301,25 @@ def temporary_model(infected: nn.Module, z: Tensor, x_infected: Tensor, config: 
     buffers = {name: value.clone() for name, value in infected.named_buffers()}
     theta = dict(infected.named_parameters())
     for _ in range(config.inner_steps):
-        loss = training_loss(functional_call(infected, {**theta, **buffers}, (z,)), x_infected, config)
+        loss = training_loss(
+            functional_call(infected, {**theta, **buffers}, (z,)), x_infected, config
+        )
         slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
-        theta = {name: value - config.lr_inner * slope for (name, value), slope in zip(theta.items(), slopes, strict=True)}
+        theta = {
+            name: value - config.lr_inner * slope
+            for (name, value), slope in zip(theta.items(), slopes, strict=True)
+        }
     return {**theta, **{name: value.clone() for name, value in buffers.items()}}
 
 
-def update_poison(run: Poisoning, z: Tensor, x: Tensor, z_other: Tensor, x_other: Tensor, mask: Tensor | float,
-                  ) -> dict[str, Tensor]:
+def update_poison(
+    run: Poisoning,
+    z: Tensor,
+    x: Tensor,
+    z_other: Tensor,
+    x_other: Tensor,
+    mask: Tensor | float,
+) -> dict[str, Tensor]:
     """Stage B: TM learns from (z, x'), and PG makes it forge other frames badly (Eq. 11). Then M' takes over from TM.
 
     The frames that judge TM are not those it just learned: a poison must spoil what the forger makes of new landmarks.
@@ -238,19 +331,28 @@ def update_poison(run: Poisoning, z: Tensor, x: Tensor, z_other: Tensor, x_other
         with torch.no_grad():
             y = run.surrogate(z_other)
         y_infected = functional_call(run.infected, temporary, (z_other,))
-        terms = {"influence": losses.reenactment_influence(y, y_infected, x_other, mask),
-                 "adv": losses.adversarial_loss(run.d_b, x_infected)}
+        terms = {
+            "influence": losses.reenactment_influence(y, y_infected, x_other, mask),
+            "adv": losses.adversarial_loss(run.d_b, x_infected),
+        }
         step(run, "poisoner", terms["influence"] + config.lambda_adv * terms["adv"])
     run.infected.zero_grad(set_to_none=True)
     with torch.no_grad():
         for name, parameter in run.infected.named_parameters():
             parameter.copy_(temporary[name])
-    average(run.accelerator, list(run.infected.parameters()))  # each process took its step on frames of its own
+    average(
+        run.accelerator, list(run.infected.parameters())
+    )  # each process took its step on frames of its own
     return {"pg_" + name: value.detach() for name, value in terms.items()}
 
 
-def poison_iteration(run: Poisoning, frames: Frames, maps: Tensor, masks: Tensor | None, alternate: bool,
-                     ) -> dict[str, Tensor]:
+def poison_iteration(
+    run: Poisoning,
+    frames: Frames,
+    maps: Tensor,
+    masks: Tensor | None,
+    alternate: bool,
+) -> dict[str, Tensor]:
     """One iteration: SM on clean frames (stage A), then D_B, PG through TM, and M' on poisoned ones (stage B)."""
     config, device = run.config, run.accelerator.device
     n = config.batch_pg
@@ -268,10 +370,15 @@ def poison_iteration(run: Poisoning, frames: Frames, maps: Tensor, masks: Tensor
         with run.accelerator.autocast():
             with torch.no_grad():  # D_B's step must not reach PG
                 x_infected = losses.infect(x[:n], run.poisoner(x[:n]).to(x.dtype), config.eps)
-            step(run, "d_b", losses.critic_loss(run.d_b, x[:n], x_infected, alpha[: len(x_infected)]))
+            step(
+                run, "d_b", losses.critic_loss(run.d_b, x[:n], x_infected, alpha[: len(x_infected)])
+            )
         terms |= update_poison(run, z[:n], x[:n], z_other, x_other, mask)
     for _ in range(config.follow):
-        with torch.no_grad(), run.accelerator.autocast():  # M' learns as a forger does, who knows of no PG
+        with (
+            torch.no_grad(),
+            run.accelerator.autocast(),
+        ):  # M' learns as a forger does, who knows of no PG
             x_infected = losses.infect(x, run.poisoner(x).to(x.dtype), config.eps)
         terms |= update_reenactor(run, z, x_infected, "infected", "d_infected")
     return {name: term.detach() for name, term in terms.items()}
@@ -280,8 +387,10 @@ def poison_iteration(run: Poisoning, frames: Frames, maps: Tensor, masks: Tensor
 def restart(run: Poisoning) -> None:
     """M' and its discriminator begin anew, as the next forger's will."""
     torch.manual_seed(run.config.seed * 7919 + run.iteration)
-    fresh = {"infected": make_reenactor(run.config.target, run.config),
-             "d_infected": PatchGAN(run.config.width_d, run.config.layers_d)}
+    fresh = {
+        "infected": make_reenactor(run.config.target, run.config),
+        "d_infected": PatchGAN(run.config.width_d, run.config.layers_d),
+    }
     for name, network in fresh.items():
         run.networks()[name].load_state_dict(network.state_dict())
         run.optimizers[name].state.clear()
@@ -307,9 +416,17 @@ def influence_of(run: Poisoning, poisoner: nn.Module, z: Tensor, x: Tensor) -> f
     return value.item()
 
 
-def train_poisoner(config: VideoConfig, frames: Frames, validation: Frames, masks: Tensor | None = None,
-                   surrogate: nn.Module | None = None, folder: Path | None = None, watch: Callable | None = None,
-                   quiet: bool = False, until: int | None = None) -> Poisoning:
+def train_poisoner(
+    config: VideoConfig,
+    frames: Frames,
+    validation: Frames,
+    masks: Tensor | None = None,
+    surrogate: nn.Module | None = None,
+    folder: Path | None = None,
+    watch: Callable | None = None,
+    quiet: bool = False,
+    until: int | None = None,
+) -> Poisoning:
     """PG on the training frames, with their masks m(x) (N, 1, S, S).
 
     A given surrogate is a finished SM: then there is no stage A, and M' starts from it (the dagger of Table 2). Resumes
@@ -318,13 +435,18 @@ def train_poisoner(config: VideoConfig, frames: Frames, validation: Frames, mask
     run = make_poisoning(config, surrogate)
     device = run.accelerator.device
     maps = landmark_maps(frames)
-    z_val, x_val = draw_landmarks(validation.landmarks[:16], validation.size).to(device), validation.x(slice(16)).to(device)
+    z_val, x_val = (
+        draw_landmarks(validation.landmarks[:16], validation.size).to(device),
+        validation.x(slice(16)).to(device),
+    )
 
     def iterate() -> dict[str, Tensor]:
         run.set_learning_rates(poison_rates(config), config.poison_iterations)
         terms = poison_iteration(run, frames, maps, masks, surrogate is None)
         done = run.iteration + 1
-        if done > config.delay and (done % config.validate_every == 0 or done == config.poison_iterations):
+        if done > config.delay and (
+            done % config.validate_every == 0 or done == config.poison_iterations
+        ):
             keep_best(run, run.poisoner, lambda pg: influence_of(run, pg, z_val, x_val))
             terms["best_distance"] = torch.tensor(run.best_distance)
         return terms

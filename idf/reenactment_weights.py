@@ -19,15 +19,23 @@ from idf.shipped import load_forger, small_forger
 from idf.video import open_video
 from idf.weights import add_training_arguments, changed_settings, command, export, hardware
 
-FORGERS = {"forger": "clean", "forger_reseed": "reseed", "forger_infected": "ours"}  # the film that each learned from
+FORGERS = {
+    "forger": "clean",
+    "forger_reseed": "reseed",
+    "forger_infected": "ours",
+}  # the film that each learned from
 NAMES = ("parser", "parser_photos", "poisoner", *FORGERS)
 # what does not make another PG: one serves for every eps, and knows nothing of the forger's length
 FREE = ("eps", "iterations", "checkpoint_every", "live_iterations")
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
-    parser.add_argument("--masks", default="", metavar="FOLDER", help="CelebAMask-HQ pairs, for parser_photos")
+    parser.add_argument(
+        "--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)"
+    )
+    parser.add_argument(
+        "--masks", default="", metavar="FOLDER", help="CelebAMask-HQ pairs, for parser_photos"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     add_training_arguments(parser, NAMES, "video")
 
@@ -42,7 +50,9 @@ def main(args) -> int:
             print("parser_photos: left out, it needs --masks with a CelebAMask-HQ folder.")
             continue
         print(f"{name}: preset {config.preset}, checkpoints in {work / name}", flush=True)
-        train_photos(config, work, out, args.masks) if name == "parser_photos" else TRAIN[name](config, work, out)
+        train_photos(config, work, out, args.masks) if name == "parser_photos" else TRAIN[name](
+            config, work, out
+        )
     return 0
 
 
@@ -56,8 +66,11 @@ def load(config: VideoConfig, name: str, folder: Path | None = None) -> nn.Modul
         return load_forger(config, name, folder)
     if name == "poisoner" and folder == config.weights and not _made_for(config, folder):
         raise UserError("The shipped PG belongs to another film: train one on this.")
-    network = (PoisonGenerator(config.width_pg, config.levels_pg, config.affine_pg) if name == "poisoner"
-               else BiSeNet(len(LABELS), config.width_parser))
+    network = (
+        PoisonGenerator(config.width_pg, config.levels_pg, config.affine_pg)
+        if name == "poisoner"
+        else BiSeNet(len(LABELS), config.width_parser)
+    )
     return frozen(load_network(network, folder / f"{name}.safetensors"))
 
 
@@ -65,8 +78,10 @@ def _made_for(config: VideoConfig, folder: Path) -> bool:
     """Is the shipped PG one for this film?"""
     index = folder / "manifest.json"
     entry = json.loads(index.read_text()).get("poisoner", {}) if index.is_file() else {}
-    made, asked = ({name: value for name, value in settings.items() if name not in FREE}
-                   for settings in (entry.get("settings", {}), changed_settings(config)))
+    made, asked = (
+        {name: value for name, value in settings.items() if name not in FREE}
+        for settings in (entry.get("settings", {}), changed_settings(config))
+    )
     return not config.video and entry.get("size") == config.size and made == asked
 
 
@@ -80,8 +95,15 @@ def shorten(config: VideoConfig) -> VideoConfig:
 
 def _parser(config: VideoConfig, work: Path, out: Path, name: str = "parser") -> None:
     run = train_parser(config, open_parsed(config, "train"), work / "parser")
-    export(config, out, name, run.parser, run.iteration, run.seconds,
-           {"data": "procedural", "quality": score(config, run, out, "procedural")})
+    export(
+        config,
+        out,
+        name,
+        run.parser,
+        run.iteration,
+        run.seconds,
+        {"data": "procedural", "quality": score(config, run, out, "procedural")},
+    )
 
 
 def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None:
@@ -89,21 +111,44 @@ def train_photos(config: VideoConfig, work: Path, out: Path, masks: str) -> None
     start = load(config, "parser", out).requires_grad_(True)
     run = train_parser(config, open_parsed(config, "train", masks), work / "parser_photos", start)
     terms = "trained on CelebAMask-HQ: for non-commercial research only"
-    export(config, out, "parser_photos", run.parser, run.iteration, run.seconds,
-           {"data": "celebamask", "quality": score(config, run, out, "celebamask", masks), "terms": terms})
+    export(
+        config,
+        out,
+        "parser_photos",
+        run.parser,
+        run.iteration,
+        run.seconds,
+        {
+            "data": "celebamask",
+            "quality": score(config, run, out, "celebamask", masks),
+            "terms": terms,
+        },
+    )
 
 
-def score(config: VideoConfig, run: Parsing, out: Path, dataset: str, masks: str = "") -> dict[str, float]:
+def score(
+    config: VideoConfig, run: Parsing, out: Path, dataset: str, masks: str = ""
+) -> dict[str, float]:
     """The parser's quality on its test faces, kept in data/results/face_parsing.json (for other weights: beside them)."""
     faces = open_parsed(config, "test", masks)
     quality = parsing_quality(frozen(run.parser), faces, config)
     file = (RESULTS if out == config.weights else out) / "face_parsing.json"
-    row = {"dataset": dataset, "miou": quality["miou"], "face_iou": quality["face_iou"],
-           "iou": {name: value for name, value in quality.items() if name not in ("miou", "face_iou")},
-           "images": len(faces), "size": faces.stack.shape[-1], "iterations": run.iteration, "seed": config.seed,
-           "hardware": hardware(), "command": command()}
+    row = {
+        "dataset": dataset,
+        "miou": quality["miou"],
+        "face_iou": quality["face_iou"],
+        "iou": {name: value for name, value in quality.items() if name not in ("miou", "face_iou")},
+        "images": len(faces),
+        "size": faces.stack.shape[-1],
+        "iterations": run.iteration,
+        "seed": config.seed,
+        "hardware": hardware(),
+        "command": command(),
+    }
     save_json(file, [other for other in stored(file) if other["dataset"] != dataset] + [row])
-    print(f"{dataset}: mean IoU {quality['miou']:.3f}, face IoU {quality['face_iou']:.3f}", flush=True)
+    print(
+        f"{dataset}: mean IoU {quality['miou']:.3f}, face IoU {quality['face_iou']:.3f}", flush=True
+    )
     return quality
 
 
@@ -117,8 +162,15 @@ def _forger(config: VideoConfig, work: Path, out: Path, name: str) -> None:
     poisoner = load(config, "poisoner", out) if FORGERS[name] == "ours" else None
     config, start = small_forger(config), time.monotonic()
     network, _ = train_forger(FORGERS[name], config, open_video(config), "CNet", work, poisoner)
-    export(config, out, name, network, config.iterations, time.monotonic() - start,
-           {"film": FORGERS[name], "target": "CNet"})
+    export(
+        config,
+        out,
+        name,
+        network,
+        config.iterations,
+        time.monotonic() - start,
+        {"film": FORGERS[name], "target": "CNet"},
+    )
 
 
 TRAIN = {

@@ -43,7 +43,10 @@ from idf.config import (
 
 NOTEBOOKS = ROOT / "notebooks"
 # the parameter that names a notebook's data tells its scenario, and so the settings that it knows
-SETTINGS = {name: {field.name for field in fields(cls)} for name, cls in (("data_root", Config), ("video", VideoConfig))}
+SETTINGS = {
+    name: {field.name for field in fields(cls)}
+    for name, cls in (("data_root", Config), ("video", VideoConfig))
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -66,20 +69,50 @@ class Row:
     def title(self) -> str:
         """The first heading of the notebook."""
         cells = nbformat.read(self.notebook, as_version=4).cells
-        headings = (re.match(r"#\s+(.+)", cell.source) for cell in cells if cell.cell_type == "markdown")
+        headings = (
+            re.match(r"#\s+(.+)", cell.source) for cell in cells if cell.cell_type == "markdown"
+        )
         return next((heading[1] for heading in headings if heading), self.name)
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)")
-    parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
-    parser.add_argument("--video", default="", metavar="FILE", help="a video of one face (default: a drawn one)")
-    parser.add_argument("--landmarks", default="", metavar="FILE", help="its landmarks, .npz or .csv (default: dlib's)")
+    parser.add_argument(
+        "--preset", default="demo", help="smoke, demo, gpu or paper (default: demo)"
+    )
+    parser.add_argument(
+        "--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)"
+    )
+    parser.add_argument(
+        "--video", default="", metavar="FILE", help="a video of one face (default: a drawn one)"
+    )
+    parser.add_argument(
+        "--landmarks",
+        default="",
+        metavar="FILE",
+        help="its landmarks, .npz or .csv (default: dlib's)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, repeatable")
-    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and count them")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="default: runs/<preset>, or with -celeba, -video")
-    parser.add_argument("--update", action="store_true", help="write the outputs back into notebooks/ (defaults only)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting, repeatable",
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave unreadable pictures out and count them"
+    )
+    parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="default: runs/<preset>, or with -celeba, -video",
+    )
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="write the outputs back into notebooks/ (defaults only)",
+    )
 
 
 def main(args) -> int:
@@ -89,17 +122,37 @@ def main(args) -> int:
     if args.landmarks:
         settings["landmarks"] = find_landmark_file(args.landmarks)
     sizes = check_settings(args.preset, args.seed, sources, settings)
-    rows = plan(find_notebooks(), {"preset": args.preset, "seed": args.seed}, settings, args.skip_bad, sources)
+    rows = plan(
+        find_notebooks(),
+        {"preset": args.preset, "seed": args.seed},
+        settings,
+        args.skip_bad,
+        sources,
+    )
     if args.update:
-        if (sources, args.seed, settings, args.skip_bad) != ({"data_root": "", "video": ""}, 0, {}, False):
-            raise UserError("--update keeps the notebooks' defaults: use it without --data, --video, --landmarks, --seed, "
-                            "--set, --skip-bad.")
+        if (sources, args.seed, settings, args.skip_bad) != (
+            {"data_root": "", "video": ""},
+            0,
+            {},
+            False,
+        ):
+            raise UserError(
+                "--update keeps the notebooks' defaults: use it without --data, --video, --landmarks, --seed, "
+                "--set, --skip-bad."
+            )
         rows = [Row(row.notebook) for row in rows]
     name = args.preset + "-celeba" * bool(args.data) + "-video" * bool(args.video)
     out = Path(args.out or ROOT / "runs" / name).expanduser().resolve()
-    data = [f"CelebA, {args.data}"] * bool(args.data) + [f"the video {args.video}"] * bool(args.video)
-    facts = {"preset": args.preset, "data": " and ".join(data) or "procedural faces",
-             "size": " and ".join(f"{size} px" for size in sizes), "seed": args.seed, **settings}
+    data = [f"CelebA, {args.data}"] * bool(args.data) + [f"the video {args.video}"] * bool(
+        args.video
+    )
+    facts = {
+        "preset": args.preset,
+        "data": " and ".join(data) or "procedural faces",
+        "size": " and ".join(f"{size} px" for size in sizes),
+        "seed": args.seed,
+        **settings,
+    }
     status = run(rows, out, facts)
     return write_back(rows, out) if args.update and status == 0 else status
 
@@ -109,9 +162,16 @@ def write_back(rows: list[Row], out: Path) -> int:
     executed = {row.notebook: nbformat.read(out / row.notebook.name, as_version=4) for row in rows}
     for notebook in executed.values():
         drop_progress(notebook)
-    found = [f"{path.name}, {finding}" for path, notebook in executed.items() for finding in findings(notebook)]
+    found = [
+        f"{path.name}, {finding}"
+        for path, notebook in executed.items()
+        for finding in findings(notebook)
+    ]
     if found:
-        lines = [*found, f"Nothing was written back: the executed notebooks are in {os.path.relpath(out)}."]
+        lines = [
+            *found,
+            f"Nothing was written back: the executed notebooks are in {os.path.relpath(out)}.",
+        ]
         print(*(f"idf: {line}" for line in lines), sep="\n", file=sys.stderr)
         return 2
     for path, notebook in executed.items():
@@ -122,9 +182,15 @@ def write_back(rows: list[Row], out: Path) -> int:
 def check_settings(preset: str, seed: int, sources: dict, settings: dict) -> list[int]:
     """Raises UserError for a setting that neither scenario knows, or a wrong value; the sizes of what will be run."""
     of_video = {name: value for name, value in settings.items() if name in SETTINGS["video"]}
-    rest = {name: value for name, value in settings.items() if name in SETTINGS["data_root"] or name not in of_video}
-    configs = {"data_root": load_config(preset, data_root=sources["data_root"], seed=seed, **rest),
-               "video": load_video_config(preset, video=sources["video"], seed=seed, **of_video)}
+    rest = {
+        name: value
+        for name, value in settings.items()
+        if name in SETTINGS["data_root"] or name not in of_video
+    }
+    configs = {
+        "data_root": load_config(preset, data_root=sources["data_root"], seed=seed, **rest),
+        "video": load_video_config(preset, video=sources["video"], seed=seed, **of_video),
+    }
     given = [name for name in sources if sources[name]] or list(sources)
     return sorted({configs[name].size for name in given})
 
@@ -133,12 +199,19 @@ def find_notebooks(folder: Path | None = None) -> list[Path]:
     folder = folder or NOTEBOOKS
     notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise UserError(f"No numbered notebook in {folder}: run `idf` from a clone of the project (pip install -e .).")
+        raise UserError(
+            f"No numbered notebook in {folder}: run `idf` from a clone of the project (pip install -e .)."
+        )
     return notebooks
 
 
-def plan(notebooks: list[Path], standard: dict, settings: dict, skip_bad: bool = False,
-         sources: dict | None = None) -> list[Row]:
+def plan(
+    notebooks: list[Path],
+    standard: dict,
+    settings: dict,
+    skip_bad: bool = False,
+    sources: dict | None = None,
+) -> list[Row]:
     """The parameters of each notebook.
 
     All of `standard` go to every notebook. Each has one of `sources` (data_root, video), which tells its scenario; where
@@ -155,12 +228,21 @@ def plan(notebooks: list[Path], standard: dict, settings: dict, skip_bad: bool =
         source = next((name for name in sources if name in known), None)
         if missing or not source:
             name = repr(missing[0]) if missing else " or ".join(map(repr, sources))
-            raise UserError(f"{notebook.name} has no parameter {name}: set it in the cell tagged `parameters`.")
+            raise UserError(
+                f"{notebook.name} has no parameter {name}: set it in the cell tagged `parameters`."
+            )
         if any(sources.values()) and not sources[source]:
             continue
-        parameters = {**standard, source: sources[source],
-                      **{name: value for name, value in wanted.items() if name in known}}
-        rest = {name: value for name, value in settings.items() if name not in known and name in SETTINGS[source]}
+        parameters = {
+            **standard,
+            source: sources[source],
+            **{name: value for name, value in wanted.items() if name in known},
+        }
+        rest = {
+            name: value
+            for name, value in settings.items()
+            if name not in known and name in SETTINGS[source]
+        }
         if rest and "overrides" in known:
             parameters["overrides"] = rest
             placed |= set(rest)
@@ -168,16 +250,22 @@ def plan(notebooks: list[Path], standard: dict, settings: dict, skip_bad: bool =
         rows.append(Row(notebook, parameters))
     if not rows:
         given = next(name for name in sources if sources[name])
-        raise UserError(f"No notebook here takes {given}: leave the option --{given.removesuffix('_root')} out.")
+        raise UserError(
+            f"No notebook here takes {given}: leave the option --{given.removesuffix('_root')} out."
+        )
     for name in wanted:
         if name not in placed:
-            raise UserError(f"No notebook has a parameter {name!r} or `overrides`: add one to a cell `parameters`.")
+            raise UserError(
+                f"No notebook has a parameter {name!r} or `overrides`: add one to a cell `parameters`."
+            )
     return rows
 
 
 def run(rows: list[Row], out: Path, facts: dict) -> int:
     """Executes the notebooks in order up to the first failure, the page written anew after each; returns the status."""
-    from idf.weights import hardware  # here, not above: it imports torch, and a mistake should be told at once
+    from idf.weights import (
+        hardware,
+    )  # here, not above: it imports torch, and a mistake should be told at once
 
     start = time.time()
     figures = out / "figures"
@@ -206,13 +294,21 @@ def execute(row: Row, out: Path, show) -> int:
     try:
         with peak_memory() as peak:
             papermill.execute_notebook(
-                str(row.notebook), str(executed), row.parameters,
-                kernel_name="python3", cwd=str(row.notebook.parent),
-                progress_bar={"desc": row.name, "leave": False, "disable": None})
+                str(row.notebook),
+                str(executed),
+                row.parameters,
+                kernel_name="python3",
+                cwd=str(row.notebook.parent),
+                progress_bar={"desc": row.name, "leave": False, "disable": None},
+            )
         row.state = "done"
     except PapermillExecutionError as error:
         row.state, status = "failed", 2 if error.ename == "UserError" else 1
-        row.error = error.evalue if status == 2 else f"cell [{error.exec_count}] {one_line(error.ename, error.evalue)}"
+        row.error = (
+            error.evalue
+            if status == 2
+            else f"cell [{error.exec_count}] {one_line(error.ename, error.evalue)}"
+        )
     except DeadKernelError:
         row.state, status = "failed", 1
         row.error = "the kernel died, most often for want of memory: try --preset smoke."
@@ -224,9 +320,15 @@ def execute(row: Row, out: Path, show) -> int:
         if executed.exists():
             write(executed.with_suffix(".html"), to_html(executed))
         show()
-    print(f"{row.name:<24} {duration(row.seconds):>12}   peak {row.memory / 2**30:.1f} GB   {row.state}", flush=True)
+    print(
+        f"{row.name:<24} {duration(row.seconds):>12}   peak {row.memory / 2**30:.1f} GB   {row.state}",
+        flush=True,
+    )
     if row.error:
-        print(f"idf: {row.error if status == 2 else f'{row.notebook.name}, {row.error}'}", file=sys.stderr)
+        print(
+            f"idf: {row.error if status == 2 else f'{row.notebook.name}, {row.error}'}",
+            file=sys.stderr,
+        )
     return status
 
 
@@ -240,12 +342,20 @@ def one_line(name: str, text: str) -> str:
 def environment(**variables):
     """Environment variables for the kernels, and a kernel `python3` that is this interpreter."""
     saved = dict(os.environ)
-    for name in ("asyncio", "tornado"):  # interrupted in the middle of a message, they print how its socket closed
+    for name in (
+        "asyncio",
+        "tornado",
+    ):  # interrupted in the middle of a message, they print how its socket closed
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
-        write_kernel_spec(Path(folder) / "kernels" / "python3", extra_arguments=["--log-level=CRITICAL"])
-        os.environ.update(variables, JUPYTER_PATH=os.pathsep.join(filter(None, [folder, saved.get("JUPYTER_PATH")])),
-                          PYDEVD_DISABLE_FILE_VALIDATION="1")
+        write_kernel_spec(
+            Path(folder) / "kernels" / "python3", extra_arguments=["--log-level=CRITICAL"]
+        )
+        os.environ.update(
+            variables,
+            JUPYTER_PATH=os.pathsep.join(filter(None, [folder, saved.get("JUPYTER_PATH")])),
+            PYDEVD_DISABLE_FILE_VALIDATION="1",
+        )
         try:
             yield
         finally:
@@ -288,23 +398,50 @@ def to_html(executed: Path) -> str:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
     html, _ = HTMLExporter(require_js_url="", embed_images=True).from_notebook_node(
-        notebook, {"metadata": {"name": executed.stem}})
+        notebook, {"metadata": {"name": executed.stem}}
+    )
     # async: an unreachable network must not hold up the page.
-    return html.replace('<script src=""></script>', "").replace("<script src=", "<script async src=")
+    return html.replace('<script src=""></script>', "").replace(
+        "<script src=", "<script async src="
+    )
 
 
 def write_index(out: Path, facts: dict, rows: list[Row], since: float) -> None:
     """Writes out/index.html at once, with the figures and results newer than `since` (seconds since the epoch)."""
-    figures = [path for path in sorted((out / "figures").glob("*.png")) if path.stat().st_mtime >= since - 1]
-    captions = {path: path.with_suffix(".txt").read_text() if path.with_suffix(".txt").exists() else path.stem
-                for path in figures}
+    figures = [
+        path
+        for path in sorted((out / "figures").glob("*.png"))
+        if path.stat().st_mtime >= since - 1
+    ]
+    captions = {
+        path: path.with_suffix(".txt").read_text()
+        if path.with_suffix(".txt").exists()
+        else path.stem
+        for path in figures
+    }
     results = out / "figures" / "results.json"
-    table = json.loads(results.read_text()) if results.exists() and results.stat().st_mtime >= since - 1 else []
+    table = (
+        json.loads(results.read_text())
+        if results.exists() and results.stat().st_mtime >= since - 1
+        else []
+    )
     columns = list(dict.fromkeys(name for entry in table for name in entry))
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
-    write(out / "index.html", page.render(
-        facts=facts, rows=rows, out=out, captions=captions, table=table, columns=columns,
-        cell=table_cell, duration=duration))
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        PAGE
+    )
+    write(
+        out / "index.html",
+        page.render(
+            facts=facts,
+            rows=rows,
+            out=out,
+            captions=captions,
+            table=table,
+            columns=columns,
+            cell=table_cell,
+            duration=duration,
+        ),
+    )
 
 
 def table_cell(value) -> str:
@@ -321,12 +458,18 @@ def write(path: Path, text: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 60
+        else f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    )
 
 
 def software() -> str:
     names = ("torch", "torchvision", "accelerate", "numpy")
-    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])
+    return ", ".join(
+        [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
+    )
 
 
 PAGE = """<!DOCTYPE html>

@@ -8,7 +8,16 @@ from idf.config import RESULTS, ROOT, Config, UserError, find_data, load_config
 from idf.data import open_faces
 from idf.evaluation import Forger, clean_quality, defence, make_methods, untrained_poisoner
 from idf.judge import judge_accuracy
-from idf.shipped import judged_domains, load_judge, load_poisoner, load_surrogate, load_target, ships, target_name, wild
+from idf.shipped import (
+    judged_domains,
+    load_judge,
+    load_poisoner,
+    load_surrogate,
+    load_target,
+    ships,
+    target_name,
+    wild,
+)
 from idf.weights import command, hardware
 
 EPS = (0.01, 0.02, 0.03, 0.05)
@@ -17,11 +26,17 @@ MARKS = ("<!-- results: written by `idf results` -->", "<!-- end of results -->"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--preset", default="demo", help="the preset whose weights ship (default: demo)")
-    parser.add_argument("--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)")
+    parser.add_argument(
+        "--preset", default="demo", help="the preset whose weights ship (default: demo)"
+    )
+    parser.add_argument(
+        "--data", default="", metavar="FOLDER", help="a CelebA folder (default: procedural faces)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--images", type=int, default=400, help="held-out faces (default: 400)")
-    parser.add_argument("--table", action="store_true", help="only write the README's table from the stored results")
+    parser.add_argument(
+        "--table", action="store_true", help="only write the README's table from the stored results"
+    )
 
 
 def main(args) -> int:
@@ -66,10 +81,20 @@ def measure(config: Config, images: int) -> list[dict]:
     surrogate, _ = load_surrogate(config)
     all_judged = judged_domains(config)
     own = open_faces(config, "test", limit=images)
-    files = {"ours": "poisoner", "ours-no-ats": "poisoner_no_ats", "ours-queries": "poisoner_queries"}
-    poisoners = {method: load_poisoner(config, name) for method, name in files.items() if ships(config.weights, name)}
+    files = {
+        "ours": "poisoner",
+        "ours-no-ats": "poisoner_no_ats",
+        "ours-queries": "poisoner_queries",
+    }
+    poisoners = {
+        method: load_poisoner(config, name)
+        for method, name in files.items()
+        if ships(config.weights, name)
+    }
     poisoners["untrained-pg"] = untrained_poisoner(config, open_faces(config, "validation"))
-    accuracy = judge_accuracy(load_judge(config), open_faces(config, "test", all_judged, limit=images))
+    accuracy = judge_accuracy(
+        load_judge(config), open_faces(config, "test", all_judged, limit=images)
+    )
     for at, forger in make_forgers(config):
         faces = open_faces(at, "test", limit=images)
         quality = clean_quality(forger, faces)
@@ -81,11 +106,25 @@ def measure(config: Config, images: int) -> list[dict]:
                 labels = faces.labels if method == "ruiz-white-box" else own.labels
                 measured = defence(forger, protect, faces, labels)
                 left_out |= measured.pop("left_out")
-                row = {"dataset": config.dataset, "size": config.size, "method": method, "target": forger.name,
-                       "domains": forger.setting, "eps": eps, **measured, **quality, "images": len(faces),
-                       "seed": config.seed, "hardware": hardware(), "command": command()}
-                print(f"{forger.name} {forger.setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} "
-                      f"PSNR {row['psnr']:.1f}", flush=True)
+                row = {
+                    "dataset": config.dataset,
+                    "size": config.size,
+                    "method": method,
+                    "target": forger.name,
+                    "domains": forger.setting,
+                    "eps": eps,
+                    **measured,
+                    **quality,
+                    "images": len(faces),
+                    "seed": config.seed,
+                    "hardware": hardware(),
+                    "command": command(),
+                }
+                print(
+                    f"{forger.name} {forger.setting} eps {eps} {method}: DSR {row['dsr']:.3f} L2 {row['l2']:.3f} "
+                    f"PSNR {row['psnr']:.1f}",
+                    flush=True,
+                )
                 rows.append(row)
     print(*left_out.values(), sep="\n")
     return rows
@@ -114,20 +153,35 @@ def table(rows: list[dict]) -> str:
     """Markdown: for each data set the forgers' own quality first, then DSR / L2 of every method at eps .05 on each."""
     lines = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        cells = {(r["target"], r["domains"], r["method"]): r for r in rows
-                 if (r["dataset"], r["eps"]) == (dataset, EPS[-1])}
-        forgers = {kind: next(r for k, r in cells.items() if k[:2] == kind) for kind in KINDS
-                   if any(k[:2] == kind for k in cells)}
+        cells = {
+            (r["target"], r["domains"], r["method"]): r
+            for r in rows
+            if (r["dataset"], r["eps"]) == (dataset, EPS[-1])
+        }
+        forgers = {
+            kind: next(r for k, r in cells.items() if k[:2] == kind)
+            for kind in KINDS
+            if any(k[:2] == kind for k in cells)
+        }
         first = next(iter(cells.values()))
         where = {"procedural": "Procedural faces", "celeba": "CelebA"}[dataset]
-        lines += [f"**{where}, {first['size']} px, {first['images']} held-out faces, Res6**, judge accuracy "
-                  f"{first['judge_accuracy']:.3f}. Clean forgeries:", "",
-                  "| forger | | edit success | reconstruction L1 |", "|---|---|---|---|"]
-        lines += [f"| {KINDS[kind][0]} | {KINDS[kind][1]} | {r['edit_success']:.2f} | {r['reconstruction_l1']:.3f} |"
-                  for kind, r in forgers.items()]
+        lines += [
+            f"**{where}, {first['size']} px, {first['images']} held-out faces, Res6**, judge accuracy "
+            f"{first['judge_accuracy']:.3f}. Clean forgeries:",
+            "",
+            "| forger | | edit success | reconstruction L1 |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {KINDS[kind][0]} | {KINDS[kind][1]} | {r['edit_success']:.2f} | {r['reconstruction_l1']:.3f} |"
+            for kind, r in forgers.items()
+        ]
         names = [KINDS[kind][0] for kind in forgers]
-        lines += ["", f"| DSR / L2 at eps .05 (6.4/255) | {' | '.join(names)} | PSNR of x' |",
-                  "|---|" + "---|" * (len(names) + 1)]
+        lines += [
+            "",
+            f"| DSR / L2 at eps .05 (6.4/255) | {' | '.join(names)} | PSNR of x' |",
+            "|---|" + "---|" * (len(names) + 1),
+        ]
         for method, label in LABELS.items():
             found = [cells.get((*kind, method)) for kind in forgers]
             if any(found):
@@ -143,6 +197,8 @@ def write_table(readme: Path, lines: str, marks: tuple[str, str] = MARKS) -> Non
     before, _, rest = readme.read_text().partition(marks[0])
     _, found, after = rest.partition(marks[1])
     if not found:
-        raise UserError(f"{readme} lacks the lines {marks[0]} and {marks[1]}: put them back where the table should stand.")
+        raise UserError(
+            f"{readme} lacks the lines {marks[0]} and {marks[1]}: put them back where the table should stand."
+        )
     new = f"{before}{marks[0]}\n{lines}\n{marks[1]}{after}"
     write_atomically(readme, lambda temporary: temporary.write_text(new))

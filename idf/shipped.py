@@ -23,7 +23,9 @@ def wild(config: Config) -> Config:
 def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
     """SM and its D_A, frozen."""
     surrogate = _load(make_generator("Res6", config), config, "surrogate", folder)
-    return surrogate, _load(DomainDiscriminator(config.size, len(config.domains), config.width_d), config, "d_a", folder)
+    return surrogate, _load(
+        DomainDiscriminator(config.size, len(config.domains), config.width_d), config, "d_a", folder
+    )
 
 
 def load_poisoner(config: Config, name: str = "poisoner", folder: Path | None = None) -> nn.Module:
@@ -33,7 +35,11 @@ def load_poisoner(config: Config, name: str = "poisoner", folder: Path | None = 
 
 def target_name(config: Config, tuned: bool = False) -> str:
     """The file's name of M; config.domains decides whether it is the one of SD or of DD."""
-    return f"target_{config.target}" + ("_DD" * (config.domains == DOMAINS[config.dataset]["DD"])) + "_tuned" * tuned
+    return (
+        f"target_{config.target}"
+        + ("_DD" * (config.domains == DOMAINS[config.dataset]["DD"]))
+        + "_tuned" * tuned
+    )
 
 
 def load_target(config: Config, folder: Path | None = None, tuned: bool = False) -> nn.Module:
@@ -66,5 +72,7 @@ def ships(folder: Path, *names: str) -> bool:
     return all((folder / f"{name}.safetensors").is_file() for name in names)
 
 
-def _load(network: nn.Module, config: Config | VideoConfig, name: str, folder: Path | None) -> nn.Module:
+def _load(
+    network: nn.Module, config: Config | VideoConfig, name: str, folder: Path | None
+) -> nn.Module:
     return frozen(load_network(network, (folder or config.weights) / f"{name}.safetensors"))

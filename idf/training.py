@@ -54,13 +54,19 @@ class Run:
         for name, network in self.networks().items():
             # averaged by hand in `step`: DistributedDataParallel does not follow a penalty's double backward
             network.to(self.accelerator.device).train().requires_grad_(True)
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=rates[name], betas=(0.5, 0.999))
+            self.optimizers[name] = torch.optim.Adam(
+                network.parameters(), lr=rates[name], betas=(0.5, 0.999)
+            )
         if self.best is not None:
             self.best.to(self.accelerator.device)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a continuation needs, under flat names."""
-        tensors = {f"best.{name}": value for name, value in self.best.state_dict().items()} if self.best else {}
+        tensors = (
+            {f"best.{name}": value for name, value in self.best.state_dict().items()}
+            if self.best
+            else {}
+        )
         for name, network in self.networks().items():
             tensors |= network_and_optimizer_tensors(name, network, self.optimizers[name])
         return tensors
@@ -70,7 +76,9 @@ class Run:
         for name, network in self.networks().items():
             restore(name, tensors, network, self.optimizers[name])
         if self.best is not None:
-            self.best.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
+            self.best.load_state_dict(
+                {k[5:]: v for k, v in tensors.items() if k.startswith("best.")}
+            )
         self.iteration, self.best_distance = info["iteration"], info["best_distance"]
         self.history, self.seconds = info["history"], info.get("seconds", 0.0)
 
@@ -117,8 +125,15 @@ def randomness(seed: int, iteration: int, rank: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + iteration) * 1009 + rank)
 
 
-def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]], folder: Path | None = None,
-            until: int | None = None, watch: Callable | None = None, quiet: bool = False) -> Run:
+def advance(
+    run: Run,
+    iterations: int,
+    iterate: Callable[[], dict[str, Tensor]],
+    folder: Path | None = None,
+    until: int | None = None,
+    watch: Callable | None = None,
+    quiet: bool = False,
+) -> Run:
     """Calls iterate() up to `iterations` (or `until`), continuing from `folder`'s checkpoint if there is one.
 
     iterate does one iteration and returns the terms to record. watch is called with the run at every record of its
@@ -132,8 +147,15 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
     board = _tensorboard(folder) if folder and accelerator.is_main_process else None
     stop = min(until or iterations, iterations)
     record_every = max(1, min(50, iterations // 40))
-    progress = tqdm(total=stop, initial=run.iteration, unit="it", mininterval=1, dynamic_ncols=True,
-                    file=sys.stdout, disable=quiet or not accelerator.is_main_process)
+    progress = tqdm(
+        total=stop,
+        initial=run.iteration,
+        unit="it",
+        mininterval=1,
+        dynamic_ncols=True,
+        file=sys.stdout,
+        disable=quiet or not accelerator.is_main_process,
+    )
     recent: dict[str, Tensor] = {}
     start = time.monotonic() - run.seconds
     while run.iteration < stop:
@@ -143,7 +165,9 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
         saves = i % config.checkpoint_every == 0 or i == stop
         run.seconds = time.monotonic() - start
         if i % record_every == 0 or saves:
-            record = {"iteration": i} | {name: torch.as_tensor(value).detach().item() for name, value in recent.items()}
+            record = {"iteration": i} | {
+                name: torch.as_tensor(value).detach().item() for name, value in recent.items()
+            }
             _stop_at_nan(record, folder)
             run.history.append(record)
             progress.update(i - progress.n)
@@ -156,9 +180,21 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
         if saves and checkpoint and accelerator.is_main_process:
             tensors = run.tensors()
             # an infinite gradient can spoil the weights after a finite loss
-            _stop_at_nan({"iteration": i} | {name: float(value.abs().max()) for name, value in tensors.items()}, folder)
-            checkpoint.save(i, tensors, {"best_distance": run.best_distance, "history": run.history,
-                                         "seconds": run.seconds, "config": dataclasses.asdict(config)})
+            _stop_at_nan(
+                {"iteration": i}
+                | {name: float(value.abs().max()) for name, value in tensors.items()},
+                folder,
+            )
+            checkpoint.save(
+                i,
+                tensors,
+                {
+                    "best_distance": run.best_distance,
+                    "history": run.history,
+                    "seconds": run.seconds,
+                    "config": dataclasses.asdict(config),
+                },
+            )
     synchronise(run)
     progress.close()
     if board:
@@ -168,22 +204,38 @@ def advance(run: Run, iterations: int, iterate: Callable[[], dict[str, Tensor]],
 
 
 # a training may be made longer, and saved more or less often, without being another one
-FREE = ("checkpoint_every", "live_iterations", "iterations", "target_iterations", "poison_iterations", "parser_iterations",
-        "judge_iterations")
+FREE = (
+    "checkpoint_every",
+    "live_iterations",
+    "iterations",
+    "target_iterations",
+    "poison_iterations",
+    "parser_iterations",
+    "judge_iterations",
+)
 
 
 def _refuse_other_settings(saved: dict, config: Config | VideoConfig, folder: Path | None) -> None:
     now = json.loads(json.dumps(dataclasses.asdict(config)))
     for name, value in saved.items():
         if name in now and name not in FREE and now[name] != value:
-            raise UserError(f"{folder} holds a training with {name}={value}, not {now[name]}: delete that folder to start "
-                            "anew, or name another place for checkpoints.")
+            raise UserError(
+                f"{folder} holds a training with {name}={value}, not {now[name]}: delete that folder to start "
+                "anew, or name another place for checkpoints."
+            )
 
 
 def synchronise(run: Run) -> None:
     """BatchNorm's statistics become their mean over the processes; weights are equal already."""
-    average(run.accelerator, [buffer for network in run.networks().values() for buffer in network.buffers()
-                              if buffer.is_floating_point()])
+    average(
+        run.accelerator,
+        [
+            buffer
+            for network in run.networks().values()
+            for buffer in network.buffers()
+            if buffer.is_floating_point()
+        ],
+    )
 
 
 def keep_best(run: Run, network: nn.Module, distance: Callable[[nn.Module], float]) -> None:
@@ -206,5 +258,7 @@ def _stop_at_nan(record: dict, folder: Path | None) -> None:
     bad = [name for name, value in record.items() if value != value or abs(value) == float("inf")]
     if bad and not (bad == ["best_distance"]):
         kept = f"the last good checkpoint is in {folder}" if folder else "nothing was overwritten"
-        raise UserError(f"Loss or weight {bad[0]} became {record[bad[0]]} at iteration {record['iteration']}: "
-                        f"training stopped, {kept}; lower lr or set bf16=false and run it again.")
+        raise UserError(
+            f"Loss or weight {bad[0]} became {record[bad[0]]} at iteration {record['iteration']}: "
+            f"training stopped, {kept}; lower lr or set bf16=false and run it again."
+        )

@@ -7,14 +7,18 @@ from PIL import Image
 
 from idf import faces
 
-CELEBA_ATTRIBUTES = tuple("""5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
+CELEBA_ATTRIBUTES = tuple(
+    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
 Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup
 High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline
 Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
-Wearing_Necktie Young""".split())
+Wearing_Necktie Young""".split()
+)
 
 
-def write_stand_in(folder: str | Path, count: int = 60, layout: str = "official", seed: int = 0) -> Path:
+def write_stand_in(
+    folder: str | Path, count: int = 60, layout: str = "official", seed: int = 0
+) -> Path:
     """`count` JPEGs of 178x218 with CelebA's 40 attributes (random where the faces have none) and its lists.
 
     layout: "official", with five pictures per identity, or "kaggle" (CSV, doubled folder, no identities). In both the
@@ -29,14 +33,21 @@ def write_stand_in(folder: str | Path, count: int = 60, layout: str = "official"
         values[:, CELEBA_ATTRIBUTES.index(name)] = batch.attributes[:, k].int() * 2 - 1
     names = [f"{i + 1:06d}.jpg" for i in range(count)]
     for name, image in zip(names, batch.images.permute(0, 2, 3, 1).numpy()):
-        Image.fromarray(np.pad(image, ((20, 20), (0, 0), (0, 0)), mode="edge")).save(pictures / name, quality=95)
+        Image.fromarray(np.pad(image, ((20, 20), (0, 0), (0, 0)), mode="edge")).save(
+            pictures / name, quality=95
+        )
     identities = [i // 5 + 1 for i in range(count)]
     later = max(1, identities[-1] // 12)
-    parts = [0 if i <= identities[-1] - 2 * later else 1 if i <= identities[-1] - later else 2 for i in identities]
+    parts = [
+        0 if i <= identities[-1] - 2 * later else 1 if i <= identities[-1] - later else 2
+        for i in identities
+    ]
     rows = [[name, *row] for name, row in zip(names, values)]
     if layout == "kaggle":
         _write(folder / "list_attr_celeba.csv", [["image_id", *CELEBA_ATTRIBUTES], *rows], ",")
-        _write(folder / "list_eval_partition.csv", [["image_id", "partition"], *zip(names, parts)], ",")
+        _write(
+            folder / "list_eval_partition.csv", [["image_id", "partition"], *zip(names, parts)], ","
+        )
     else:
         _write(folder / "list_attr_celeba.txt", [[count], CELEBA_ATTRIBUTES, *rows], " ")
         _write(folder / "list_eval_partition.txt", zip(names, parts), " ")

@@ -19,7 +19,11 @@ def scene():
     torch.manual_seed(0)
     x = (torch.rand(2, 3, 32, 32) * 2.4 - 1.2).clamp(-1, 1)
     assert x.min() == -1 and x.max() == 1
-    return frozen(make_generator("Res6", CONFIG)), x, target_labels(torch.eye(5)[:2], CONFIG.domains, HAIR)
+    return (
+        frozen(make_generator("Res6", CONFIG)),
+        x,
+        target_labels(torch.eye(5)[:2], CONFIG.domains, HAIR),
+    )
 
 
 def seeded(seed=3):
@@ -27,9 +31,15 @@ def seeded(seed=3):
 
 
 ATTACKS = {
-    "pgd": lambda editor, x, targets, eps, seed: baselines.pgd(editor, x, targets, eps, generator=seeded(seed)),
-    "i_fgsm": lambda editor, x, targets, eps, seed: baselines.i_fgsm(editor, x, targets, eps, generator=seeded(seed)),
-    "random_noise": lambda editor, x, targets, eps, seed: baselines.random_noise(x, eps, seeded(seed)),
+    "pgd": lambda editor, x, targets, eps, seed: baselines.pgd(
+        editor, x, targets, eps, generator=seeded(seed)
+    ),
+    "i_fgsm": lambda editor, x, targets, eps, seed: baselines.i_fgsm(
+        editor, x, targets, eps, generator=seeded(seed)
+    ),
+    "random_noise": lambda editor, x, targets, eps, seed: baselines.random_noise(
+        x, eps, seeded(seed)
+    ),
     "brightened": lambda editor, x, targets, eps, seed: baselines.brightened(x, eps),
 }
 
@@ -40,13 +50,17 @@ def test_every_attack_stays_in_the_ball_and_the_range(scene, name, eps):
     editor, x, targets = scene
     before = x.clone()
     x_infected = ATTACKS[name](editor, x, targets, eps, 3)
-    assert x_infected.shape == x.shape and x_infected.dtype == x.dtype and not x_infected.requires_grad
+    assert (
+        x_infected.shape == x.shape and x_infected.dtype == x.dtype and not x_infected.requires_grad
+    )
     assert (x_infected - x).abs().max() <= eps + 1e-6
     assert x_infected.abs().max() <= 1
     assert (x_infected - x).abs().mean() > 0.3 * eps  # and uses a good part of the ball
     assert torch.equal(x, before)
     assert torch.equal(x_infected, ATTACKS[name](editor, x, targets, eps, 3))
-    assert torch.equal(x_infected, ATTACKS[name](editor, x, targets, eps, 4)) == (name == "brightened")
+    assert torch.equal(x_infected, ATTACKS[name](editor, x, targets, eps, 4)) == (
+        name == "brightened"
+    )
 
 
 @pytest.mark.parametrize("attack", [baselines.pgd, baselines.i_fgsm])
@@ -54,7 +68,9 @@ def test_gradient_attacks_end_above_their_start(scene, attack):
     editor, x, targets = scene
 
     def loss(x_infected):
-        return (forge(editor, x_infected, targets) - forge(editor, x, targets)).square().mean().item()
+        return (
+            (forge(editor, x_infected, targets) - forge(editor, x, targets)).square().mean().item()
+        )
 
     start = attack(editor, x, targets, EPS, steps=0, generator=seeded())
     one, ten = (attack(editor, x, targets, EPS, steps=n, generator=seeded()) for n in (1, 10))
@@ -87,17 +103,24 @@ def test_the_controls_by_hand():
     x = torch.tensor([-1.0, 0.0, 0.98]).view(1, 3, 1, 1)
     assert_close(baselines.brightened(x, 0.05).flatten(), torch.tensor([-0.95, 0.05, 1.0]))
     noise = baselines.random_noise(torch.zeros(4, 3, 64, 64), 0.05, seeded())
-    assert noise.mean().abs() < 1e-3 and noise.square().mean().item() == pytest.approx(0.05**2 / 3, rel=0.02)  # uniform
+    assert noise.mean().abs() < 1e-3 and noise.square().mean().item() == pytest.approx(
+        0.05**2 / 3, rel=0.02
+    )  # uniform
 
 
 def test_random_colour_uses_the_whole_ball_and_has_no_grey():
-    noise = baselines.random_colour(torch.zeros(2, 3, 16, 16), 0.05, torch.Generator().manual_seed(0)) / 0.05
+    noise = (
+        baselines.random_colour(torch.zeros(2, 3, 16, 16), 0.05, torch.Generator().manual_seed(0))
+        / 0.05
+    )
     assert torch.equal(noise.abs(), torch.ones_like(noise))
     assert (noise.sum(1).abs() == 1).all()
 
 
-@pytest.mark.parametrize("low, high, kind", [
-    (0.0, 0.1, "grey"), (0.1, 0.22, "colour"), (0.34, 0.5, "free"), (0.5, 0.72, "colour")])
+@pytest.mark.parametrize(
+    "low, high, kind",
+    [(0.0, 0.1, "grey"), (0.1, 0.22, "colour"), (0.34, 0.5, "free"), (0.5, 0.72, "colour")],
+)
 def test_band_noise_keeps_to_its_band_and_kind(low, high, kind):
     noise = baselines.band_noise((4, 3, 64, 64), low, high, kind, torch.Generator().manual_seed(0))
     assert torch.equal(noise.abs(), torch.ones_like(noise))

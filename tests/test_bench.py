@@ -40,12 +40,18 @@ def gradients(training, loss):
     return {name: p.grad.clone() for name, p in training.poisoner.named_parameters()}
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, dict(rtol=1e-3, atol=2e-6)),
-                                              (torch.float64, dict(rtol=1e-8, atol=1e-11))])
+@pytest.mark.parametrize(
+    "dtype, tolerance",
+    [(torch.float32, dict(rtol=1e-3, atol=2e-6)), (torch.float64, dict(rtol=1e-8, atol=1e-11))],
+)
 @pytest.mark.parametrize("edited", [True, False], ids=["n_critic hit", "n_critic not hit"])
 def test_the_straightforward_loss_has_equal_gradients(dtype, tolerance, edited):
     training, x, c, d_a = setting(dtype)
-    before = shaken(training.surrogate) if edited else copy.deepcopy(training.surrogate).requires_grad_(False)
+    before = (
+        shaken(training.surrogate)
+        if edited
+        else copy.deepcopy(training.surrogate).requires_grad_(False)
+    )
     slow = bench.straightforward_poison_loss(training, x, c, (before, d_a))
     fast, _ = poison_loss(training, x, c, (before if edited else training.surrogate, d_a))
     assert_close(fast, slow, rtol=1e-5, atol=1e-5)
@@ -59,7 +65,9 @@ def test_the_straightforward_iteration_updates_all_four_networks():
     before = {name: copy.deepcopy(network) for name, network in training.networks().items()}
     bench.straightforward_iteration(training, open_faces(training.config, "surrogate"))
     for name, network in training.networks().items():
-        assert any(not torch.equal(a, b) for a, b in zip(network.parameters(), before[name].parameters())), name
+        assert any(
+            not torch.equal(a, b) for a, b in zip(network.parameters(), before[name].parameters())
+        ), name
 
 
 def test_compare_takes_medians_of_seconds_per_unit(monkeypatch):
@@ -72,17 +80,24 @@ def test_compare_takes_medians_of_seconds_per_unit(monkeypatch):
         def run():
             clock[0] += next(left)
             return units
+
         return run
 
     # the first is the warm-up; then per unit 1, 2, 4 against 6, 8, 40
     row = bench.compare("what", work([99, 2, 4, 8], 2), work([99, 6, 8, 40], 1), rounds=3)
     assert set(row) == ROW
-    assert (row["ours_s"], row["reference_s"], row["ratio"]) == (2, 8, 6)  # the ratios are 6, 4 and 10
+    assert (row["ours_s"], row["reference_s"], row["ratio"]) == (
+        2,
+        8,
+        6,
+    )  # the ratios are 6, 4 and 10
 
 
 def test_the_loaders_jpegs_have_celebas_size(tmp_path):
     files = bench._write_jpegs(tmp_path)
-    assert len(files) == 400 and {bench.Image.open(file).size for file in files[:20]} == {(178, 218)}
+    assert len(files) == 400 and {bench.Image.open(file).size for file in files[:20]} == {
+        (178, 218)
+    }
 
 
 def test_the_loader_finds_pictures_of_every_kind(tmp_path):
@@ -100,7 +115,10 @@ def test_rows_are_written(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(bench, name, lambda *_, name=name: {"what": name})
     assert cli.main(["bench", "--rounds", "2"]) == 0
     assert [row["what"] for row in json.loads((tmp_path / "speed.json").read_text())] == [
-        "alternating_step", "protect", "loader"]
+        "alternating_step",
+        "protect",
+        "loader",
+    ]
 
 
 def test_no_rounds_at_all(capsys):
@@ -108,7 +126,9 @@ def test_no_rounds_at_all(capsys):
     assert "--rounds 0 must be at least 1" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not (RESULTS / "speed.json").is_file(), reason="`make bench` has not been run yet")
+@pytest.mark.skipif(
+    not (RESULTS / "speed.json").is_file(), reason="`make bench` has not been run yet"
+)
 def test_the_measured_speed_keeps_its_promise():
     rows = {row["what"]: row for row in json.loads((RESULTS / "speed.json").read_text())}
     assert all(set(row) == ROW for row in rows.values())

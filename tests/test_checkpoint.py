@@ -49,7 +49,9 @@ def test_a_stopped_training_goes_on_bit_identically(faces, unbroken, tmp_path):
     seconds = Checkpoint(tmp_path).load()[1]["seconds"]
     assert_same(train(other, *faces, folder=tmp_path, quiet=True), unbroken)
     assert other.seconds > seconds > 0  # both sessions count
-    assert_same(train(make_training(CONFIG), *faces, folder=tmp_path, quiet=True), unbroken)  # nothing left to do
+    assert_same(
+        train(make_training(CONFIG), *faces, folder=tmp_path, quiet=True), unbroken
+    )  # nothing left to do
 
 
 CHILD = """
@@ -70,11 +72,18 @@ train(make_training(config), open_faces(config, "surrogate"), open_faces(config,
 
 
 def test_kill_9_in_the_middle_of_a_training(faces, unbroken, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        reached = [line.strip() for line in iter(child.stdout.readline, "7\n") if line or pytest.fail("it ended early")]
+        reached = [
+            line.strip()
+            for line in iter(child.stdout.readline, "7\n")
+            if line or pytest.fail("it ended early")
+        ]
     finally:
         child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
@@ -123,8 +132,10 @@ def test_what_a_kill_leaves_behind_does_no_harm(tmp_path):
     assert not list(tmp_path.glob("state-9*"))
 
 
-FULL = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")]
+FULL = [
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+]
 
 
 @pytest.mark.parametrize("error", FULL, ids=["OSError", "SafetensorError"])
@@ -185,12 +196,16 @@ def test_a_training_survives_a_full_disk(faces, unbroken, tmp_path, monkeypatch)
 
 def test_a_checkpoint_of_another_architecture(faces, tmp_path):
     train(make_training(CONFIG), *faces, folder=tmp_path, until=1, quiet=True)
-    with pytest.raises(UserError, match=r"holds a training with width=4, not 8: delete that folder"):
+    with pytest.raises(
+        UserError, match=r"holds a training with width=4, not 8: delete that folder"
+    ):
         train(make_training(load_config("smoke", width=8)), *faces, folder=tmp_path, quiet=True)
     assert Checkpoint(tmp_path).load()[1]["iteration"] == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "lost", "json", "json without its keys", "json of a list"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "emptied", "lost", "json", "json without its keys", "json of a list"]
+)
 def test_a_damaged_checkpoint(tmp_path, damage):
     store = Checkpoint(tmp_path)
     store.save(1, {"a": torch.ones(300)}, {})
@@ -203,7 +218,9 @@ def test_a_damaged_checkpoint(tmp_path, damage):
         "json without its keys": lambda: store.index.write_text("{}"),
         "json of a list": lambda: store.index.write_text("[]"),
     }[damage]()
-    with pytest.raises(UserError, match="checkpoint.json cannot be read .*: delete the folder") as error:
+    with pytest.raises(
+        UserError, match="checkpoint.json cannot be read .*: delete the folder"
+    ) as error:
         store.load()
     assert "\n" not in str(error.value)
 
@@ -211,7 +228,9 @@ def test_a_damaged_checkpoint(tmp_path, damage):
 def test_the_index_is_plain_json(faces, tmp_path):
     train(make_training(CONFIG), *faces, folder=tmp_path, until=4, quiet=True)
     info = json.loads((tmp_path / "checkpoint.json").read_text())
-    assert info["iteration"] == 4 and info["config"]["preset"] == "smoke" and len(info["history"]) == 4
+    assert (
+        info["iteration"] == 4 and info["config"]["preset"] == "smoke" and len(info["history"]) == 4
+    )
     kinds = {path.suffix for path in tmp_path.iterdir() if not path.name.startswith("events.")}
     assert kinds == {".json", ".safetensors"}  # nothing pickled
 
@@ -225,23 +244,34 @@ def test_load_network_widens_half_precision(tmp_path):
     loaded = load_network(Judge(3, 4).train(), path)
     assert not loaded.training
     for name, value in loaded.state_dict().items():
-        assert torch.equal(value, network.state_dict()[name].half().float() if value.is_floating_point() else value)
+        assert torch.equal(
+            value, network.state_dict()[name].half().float() if value.is_floating_point() else value
+        )
         assert value.dtype != torch.float16
 
 
 def test_load_network_drops_the_published_statistics(tmp_path):
     network = Res(5, 4)
-    statistics = {"main.1.running_mean": torch.ones(4), "main.1.num_batches_tracked": torch.tensor(3)}
+    statistics = {
+        "main.1.running_mean": torch.ones(4),
+        "main.1.num_batches_tracked": torch.tensor(3),
+    }
     path = tmp_path / "published.safetensors"
     save_file(network.state_dict() | statistics, path)
     assert_close(dict(load_network(Res(5, 4), path).state_dict()), dict(network.state_dict()))
 
 
-@pytest.mark.parametrize("content, words", [
-    (None, "No weights at .*make weights"),
-    (b"", "not a readable safetensors file .*fetch or train it again"),
-    (b"\x80\x04not safetensors at all", "not a readable safetensors file .*fetch or train it again"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "No weights at .*make weights"),
+        (b"", "not a readable safetensors file .*fetch or train it again"),
+        (
+            b"\x80\x04not safetensors at all",
+            "not a readable safetensors file .*fetch or train it again",
+        ),
+    ],
+)
 def test_weights_missing_or_damaged(tmp_path, content, words):
     path = tmp_path / "surrogate.safetensors"
     if content is not None:
@@ -251,12 +281,17 @@ def test_weights_missing_or_damaged(tmp_path, content, words):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("other", [lambda: Res(5, 8), lambda: Res(4, 4), lambda: Res(5, 4, 9), lambda: Judge(5, 4)],
-                         ids=["width", "domains", "blocks", "kind"])
+@pytest.mark.parametrize(
+    "other",
+    [lambda: Res(5, 8), lambda: Res(4, 4), lambda: Res(5, 4, 9), lambda: Judge(5, 4)],
+    ids=["width", "domains", "blocks", "kind"],
+)
 def test_weights_of_another_architecture(tmp_path, other):
     path = tmp_path / "surrogate.safetensors"
     save_tensors(path, other().state_dict())
-    with pytest.raises(UserError, match="another architecture than Res .*width, size and domains") as error:
+    with pytest.raises(
+        UserError, match="another architecture than Res .*width, size and domains"
+    ) as error:
         load_network(Res(5, 4), path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
@@ -294,12 +329,19 @@ def test_shipped_weights_are_those_of_the_manifest(data):
         pytest.skip(f"data/weights/{data} does not exist yet: `make weights` trains it")
     check_manifest(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert {entry["file"] for entry in manifest.values()} == {path.name for path in folder.glob("*.safetensors")}
+    assert {entry["file"] for entry in manifest.values()} == {
+        path.name for path in folder.glob("*.safetensors")
+    }
     # a target of other domains is shipped for procedural faces only
     needed = {"d_a", "poisoner", *NAMES} - ({"target_Res6_DD"} if data == "celeba" else set())
     assert needed <= set(manifest)
     for entry in manifest.values():
-        assert entry["data"] == data and entry["seconds"] > 0 and entry["iterations"] > 0 and entry["hardware"]
+        assert (
+            entry["data"] == data
+            and entry["seconds"] > 0
+            and entry["iterations"] > 0
+            and entry["hardware"]
+        )
         assert entry["command"].startswith("idf weights") and "/" not in entry["command"]
         assert ("non-commercial research" in entry["terms"]) == (data == "celeba")
 
@@ -310,7 +352,16 @@ def test_shipped_weights_are_small():
 
 @pytest.mark.parametrize("damage", ["tampered", "lost"])
 def test_the_manifest_finds_a_file_that_is_not_its_own(tmp_path, monkeypatch, damage):
-    words = ["idf", "weights", "--data", "/home/me/faces", "--only", "judge", "--out", str(tmp_path)]
+    words = [
+        "idf",
+        "weights",
+        "--data",
+        "/home/me/faces",
+        "--only",
+        "judge",
+        "--out",
+        str(tmp_path),
+    ]
     monkeypatch.setattr(sys, "argv", words)
     config = load_config("smoke", lambda_rec=7.0)
     export(config, tmp_path, "judge", Judge(3, 4), 20, 1.4, {"accuracy": 0.9})
@@ -318,11 +369,17 @@ def test_the_manifest_finds_a_file_that_is_not_its_own(tmp_path, monkeypatch, da
     entry = json.loads((tmp_path / "manifest.json").read_text())["judge"]
     assert entry["command"] == "idf weights --data CELEBA --only judge"
     assert entry["seconds"] == 1 and entry["accuracy"] == 0.9
-    told = {name: entry[name] for name in ("preset", "seed", "size")} | {"domains": tuple(entry["domains"])}
-    assert Config(**told, **entry["settings"]) == config  # the entry alone says how to train it again
+    told = {name: entry[name] for name in ("preset", "seed", "size")} | {
+        "domains": tuple(entry["domains"])
+    }
+    assert (
+        Config(**told, **entry["settings"]) == config
+    )  # the entry alone says how to train it again
     path = tmp_path / entry["file"]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content) if damage == "tampered" else path.unlink()
-    with pytest.raises(UserError, match="judge.safetensors is missing or differs from its manifest entry 'judge'"):
+    with pytest.raises(
+        UserError, match="judge.safetensors is missing or differs from its manifest entry 'judge'"
+    ):
         check_manifest(tmp_path)

@@ -41,8 +41,14 @@ def notebooks(tmp_path, monkeypatch):
         for index, code in enumerate(cells):
             cell = new_code_cell(parameters)
             cell.metadata["tags"] = ["parameters"]
-            notebook = new_notebook(cells=[new_markdown_cell(f"# Step {index}"), cell, new_code_cell(code)])
-            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            notebook = new_notebook(
+                cells=[new_markdown_cell(f"# Step {index}"), cell, new_code_cell(code)]
+            )
+            notebook.metadata["kernelspec"] = {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
             nbformat.write(notebook, folder / f"0{index}_step.ipynb")
         return folder
 
@@ -63,9 +69,18 @@ def test_run_gathers_notebooks_figures_and_results(notebooks, tmp_path, capsys):
     notebooks("import sys; print(preset, seed, overrides, sys.executable)", SAVE_FIGURE)
     assert run(tmp_path, "--seed", "4", "--set", "eps=.03", "--set", "domains=Smiling,Bangs") == 0
     out = tmp_path / "out"
-    assert texts(out / "00_step.ipynb") == f"smoke 4 {{'eps': 0.03, 'domains': 'Smiling,Bangs'}} {sys.executable}\n"
+    assert (
+        texts(out / "00_step.ipynb")
+        == f"smoke 4 {{'eps': 0.03, 'domains': 'Smiling,Bangs'}} {sys.executable}\n"
+    )
     page = (out / "index.html").read_text()
-    for link in ("00_step.html", "00_step.ipynb", "01_step.html", "01_step.ipynb", "figures/faces.png"):
+    for link in (
+        "00_step.html",
+        "00_step.ipynb",
+        "01_step.html",
+        "01_step.ipynb",
+        "figures/faces.png",
+    ):
         assert f'href="{link}"' in page and (out / link).exists()
     assert "Step 0" in page and "Teal &amp; &lt;b&gt;square" in page
     assert "<td>0.9877</td>" in page and "<td>–</td>" in page
@@ -77,7 +92,9 @@ def test_run_gathers_notebooks_figures_and_results(notebooks, tmp_path, capsys):
 
 
 def test_page_and_notebooks_read_without_a_network(notebooks, tmp_path):
-    notebooks("import ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())")
+    notebooks(
+        "import ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())"
+    )
     assert run(tmp_path) == 0
     assert not re.search(r"(?:src|href)=.?https?://", (tmp_path / "out" / "index.html").read_text())
     html = (tmp_path / "out" / "00_step.html").read_text()
@@ -86,11 +103,20 @@ def test_page_and_notebooks_read_without_a_network(notebooks, tmp_path):
     assert len(outside) == 1 and "async" in outside[0] and "mathjax" in outside[0]
 
 
-def test_kernel_is_this_interpreter_whatever_the_user_has_registered(notebooks, tmp_path, monkeypatch):
+def test_kernel_is_this_interpreter_whatever_the_user_has_registered(
+    notebooks, tmp_path, monkeypatch
+):
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
-    (spec / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python", "{connection_file}"],
-                                                  "display_name": "Stray", "language": "python"}))
+    (spec / "kernel.json").write_text(
+        json.dumps(
+            {
+                "argv": ["/nowhere/python", "{connection_file}"],
+                "display_name": "Stray",
+                "language": "python",
+            }
+        )
+    )
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     notebooks("import sys; print(sys.prefix)")
@@ -98,16 +124,30 @@ def test_kernel_is_this_interpreter_whatever_the_user_has_registered(notebooks, 
     assert texts(tmp_path / "out" / "00_step.ipynb").strip() == sys.prefix
 
 
-@pytest.mark.parametrize("code, status, said", [
-    ("from idf.config import UserError\nraise UserError('No face in x.jpg: remove it.')", 2,
-     "idf: No face in x.jpg: remove it.\n"),
-    ("1 / 0", 1, "idf: 00_step.ipynb, cell [3] ZeroDivisionError: division by zero\n"),
-    ("raise OSError(28, 'No space left on device')", 1,
-     "idf: 00_step.ipynb, cell [3] the disk is full: free some space and run the same command again.\n"),
-    ("import os; os._exit(9)", 1,
-     "idf: 00_step.ipynb, the kernel died, most often for want of memory: try --preset smoke.\n"),
-])
-def test_failing_notebook_is_named_in_one_line_and_on_the_page(notebooks, tmp_path, capsys, code, status, said):
+@pytest.mark.parametrize(
+    "code, status, said",
+    [
+        (
+            "from idf.config import UserError\nraise UserError('No face in x.jpg: remove it.')",
+            2,
+            "idf: No face in x.jpg: remove it.\n",
+        ),
+        ("1 / 0", 1, "idf: 00_step.ipynb, cell [3] ZeroDivisionError: division by zero\n"),
+        (
+            "raise OSError(28, 'No space left on device')",
+            1,
+            "idf: 00_step.ipynb, cell [3] the disk is full: free some space and run the same command again.\n",
+        ),
+        (
+            "import os; os._exit(9)",
+            1,
+            "idf: 00_step.ipynb, the kernel died, most often for want of memory: try --preset smoke.\n",
+        ),
+    ],
+)
+def test_failing_notebook_is_named_in_one_line_and_on_the_page(
+    notebooks, tmp_path, capsys, code, status, said
+):
     notebooks(code, "print(1)")
     assert run(tmp_path) == status
     assert capsys.readouterr().err == said
@@ -116,14 +156,27 @@ def test_failing_notebook_is_named_in_one_line_and_on_the_page(notebooks, tmp_pa
     assert "not run" in page and 'href="00_step.html"' in page and 'href="01_step.html"' not in page
 
 
-@pytest.mark.parametrize("options, word", [
-    (["--preset", "huge"], "preset 'huge'"), (["--set", "epz=1"], "setting 'epz'"), (["--set", "eps=0"], "eps=0.0"),
-    (["--set", "eps=big"], "type float"), (["--set", "eps"], "NAME=VALUE"), (["--set", "seed=1"], "--seed 1"),
-    (["--set", "data_root=x"], "--data x"), (["--data", "no/such/folder"], "no/such/folder"),
-    (["--video", "no/such.mp4"], "no/such.mp4"), (["--set", "video=x"], "--video x"),
-    (["--landmarks", "no/such.npz"], "no/such.npz"), (["--landmarks", __file__], "landmarks belong to a video"),
-    (["--set", "landmarks=x.npz"], "--landmarks x.npz"),
-    (["--seed", "x"], "--seed"), (["--colour", "red"], "--colour"), (["--update", "--seed", "1"], "--update")])
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--preset", "huge"], "preset 'huge'"),
+        (["--set", "epz=1"], "setting 'epz'"),
+        (["--set", "eps=0"], "eps=0.0"),
+        (["--set", "eps=big"], "type float"),
+        (["--set", "eps"], "NAME=VALUE"),
+        (["--set", "seed=1"], "--seed 1"),
+        (["--set", "data_root=x"], "--data x"),
+        (["--data", "no/such/folder"], "no/such/folder"),
+        (["--video", "no/such.mp4"], "no/such.mp4"),
+        (["--set", "video=x"], "--video x"),
+        (["--landmarks", "no/such.npz"], "no/such.npz"),
+        (["--landmarks", __file__], "landmarks belong to a video"),
+        (["--set", "landmarks=x.npz"], "--landmarks x.npz"),
+        (["--seed", "x"], "--seed"),
+        (["--colour", "red"], "--colour"),
+        (["--update", "--seed", "1"], "--update"),
+    ],
+)
 def test_mistake_is_one_sentence_and_runs_nothing(notebooks, tmp_path, capsys, options, word):
     notebooks("print(1)")
     assert run(tmp_path, *options) == 2
@@ -132,19 +185,28 @@ def test_mistake_is_one_sentence_and_runs_nothing(notebooks, tmp_path, capsys, o
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("parameters, options, word", [
-    ('preset = "demo"', [], "no parameter 'seed'"),
-    ('preset = "demo"\nseed = 0', [], "no parameter 'data_root' or 'video'"),
-    ('preset = "demo"\ndata_root = ""\nseed = 0', ["--set", "eps=.03"], "parameter 'eps'"),
-    ('preset = "demo"\ndata_root = ""\nseed = 0', ["--skip-bad"], "parameter 'skip_bad'")])
-def test_parameter_unknown_to_the_notebooks_is_refused(notebooks, tmp_path, capsys, parameters, options, word):
+@pytest.mark.parametrize(
+    "parameters, options, word",
+    [
+        ('preset = "demo"', [], "no parameter 'seed'"),
+        ('preset = "demo"\nseed = 0', [], "no parameter 'data_root' or 'video'"),
+        ('preset = "demo"\ndata_root = ""\nseed = 0', ["--set", "eps=.03"], "parameter 'eps'"),
+        ('preset = "demo"\ndata_root = ""\nseed = 0', ["--skip-bad"], "parameter 'skip_bad'"),
+    ],
+)
+def test_parameter_unknown_to_the_notebooks_is_refused(
+    notebooks, tmp_path, capsys, parameters, options, word
+):
     notebooks("print(1)", parameters=parameters)
     assert run(tmp_path, *options) == 2
     assert word in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_landmarks_reach_the_notebooks_of_the_film(notebooks, tmp_path):
-    notebooks("print(video, landmarks)", parameters='preset = "demo"\nvideo = ""\nlandmarks = ""\nseed = 0\noverrides = {}')
+    notebooks(
+        "print(video, landmarks)",
+        parameters='preset = "demo"\nvideo = ""\nlandmarks = ""\nseed = 0\noverrides = {}',
+    )
     marks = tmp_path / "marks.csv"
     marks.touch()
     assert run(tmp_path, "--video", __file__, "--landmarks", str(marks)) == 0
@@ -154,8 +216,16 @@ def test_landmarks_reach_the_notebooks_of_the_film(notebooks, tmp_path):
 def test_setting_goes_to_the_parameter_of_its_name(notebooks):
     folder = notebooks("print(1)", parameters=PARAMETERS + "\neps = 0.05")
     standard = {"preset": "smoke", "seed": 0}
-    row, = report.plan(report.find_notebooks(folder), standard, {"eps": 0.03, "batch": 2}, skip_bad=True)
-    assert row.parameters == {**standard, "data_root": "", "skip_bad": True, "eps": 0.03, "overrides": {"batch": 2}}
+    (row,) = report.plan(
+        report.find_notebooks(folder), standard, {"eps": 0.03, "batch": 2}, skip_bad=True
+    )
+    assert row.parameters == {
+        **standard,
+        "data_root": "",
+        "skip_bad": True,
+        "eps": 0.03,
+        "overrides": {"batch": 2},
+    }
 
 
 def test_each_scenario_gets_its_own_data_and_settings(notebooks):
@@ -165,26 +235,40 @@ def test_each_scenario_gets_its_own_data_and_settings(notebooks):
     found, standard = report.find_notebooks(folder), {"preset": "smoke", "seed": 0}
     settings = {"eps": 0.03, "lr_inner": 0.1, "lambda_rec": 5.0}
     a, b = report.plan(found, standard, settings)
-    assert a.parameters == {**standard, "data_root": "", "overrides": {"eps": 0.03, "lambda_rec": 5.0}}
+    assert a.parameters == {
+        **standard,
+        "data_root": "",
+        "overrides": {"eps": 0.03, "lambda_rec": 5.0},
+    }
     assert b.parameters == {**standard, "video": "", "overrides": {"eps": 0.03, "lr_inner": 0.1}}
     only = report.plan(found, standard, {}, sources={"data_root": "", "video": "me.mp4"})
-    assert [row.notebook.stem for row in only] == ["01_step"] and only[0].parameters["video"] == "me.mp4"
+    assert [row.notebook.stem for row in only] == ["01_step"] and only[0].parameters[
+        "video"
+    ] == "me.mp4"
     assert len(report.plan(found, standard, {}, sources={"data_root": "x", "video": "me.mp4"})) == 2
-    with pytest.raises(UserError, match="No notebook here takes video: leave the option --video out"):
+    with pytest.raises(
+        UserError, match="No notebook here takes video: leave the option --video out"
+    ):
         report.plan(found[:1], standard, {}, sources={"data_root": "", "video": "me.mp4"})
 
 
 def test_interrupted_run_says_so_and_leaves_no_kernel(notebooks, tmp_path):
-    folder = notebooks("print(1)", "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)")
+    folder = notebooks(
+        "print(1)", "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)"
+    )
     # a shell's background jobs ignore SIGINT, and so would their children
-    code = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            # what tornado prints now and then, where the signal comes in the middle of a message
-            "import nbclient, tornado.log; end = nbclient.NotebookClient._cleanup_kernel\n"
-            "def closing(*args): tornado.log.gen_log.error('Uncaught exception in ZMQStream callback'); end(*args)\n"
-            "nbclient.NotebookClient._cleanup_kernel = closing\n"
-            f"import sys; from idf import cli, report; report.NOTEBOOKS = report.Path({str(folder)!r})\n"
-            f"sys.exit(cli.main(['run', '--preset', 'smoke', '--out', {str(tmp_path / 'out')!r}]))")
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        # what tornado prints now and then, where the signal comes in the middle of a message
+        "import nbclient, tornado.log; end = nbclient.NotebookClient._cleanup_kernel\n"
+        "def closing(*args): tornado.log.gen_log.error('Uncaught exception in ZMQStream callback'); end(*args)\n"
+        "nbclient.NotebookClient._cleanup_kernel = closing\n"
+        f"import sys; from idf import cli, report; report.NOTEBOOKS = report.Path({str(folder)!r})\n"
+        f"sys.exit(cli.main(['run', '--preset', 'smoke', '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (folder / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -192,7 +276,9 @@ def test_interrupted_run_says_so_and_leaves_no_kernel(notebooks, tmp_path):
     kernels = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130 and said.startswith("idf: Interrupted") and said.count("\n") == 1
+    assert (
+        process.returncode == 130 and said.startswith("idf: Interrupted") and said.count("\n") == 1
+    )
     assert "<td>interrupted</td>" in (tmp_path / "out" / "index.html").read_text()
     assert kernels and not psutil.wait_procs(kernels, timeout=5)[1]
 
@@ -206,16 +292,21 @@ def test_update_writes_outputs_back_without_injected_parameters(notebooks, tmp_p
 
 def test_a_line_whose_end_came_apart_stays_whole():
     out = lambda text: nbformat.v4.new_output("stream", name="stdout", text=text)
-    notebook = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_code_cell("", outputs=[out("equal: True"), out("\n")]),
-        nbformat.v4.new_code_cell("", outputs=[out("  5%|  | 1/20"), out("\r 10%|  | 2/20\n")])])
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("", outputs=[out("equal: True"), out("\n")]),
+            nbformat.v4.new_code_cell("", outputs=[out("  5%|  | 1/20"), out("\r 10%|  | 2/20\n")]),
+        ]
+    )
     report.drop_progress(notebook)
     assert [[o.text for o in cell.outputs] for cell in notebook.cells] == [["equal: True\n"], []]
 
 
 def test_update_keeps_no_progress_bar(notebooks, tmp_path):
-    folder = notebooks("from tqdm import tqdm\nimport sys\nprint('before')\n"
-                       "for _ in tqdm(range(3), 'Preparing', file=sys.stdout, leave=False): pass\nprint('after')")
+    folder = notebooks(
+        "from tqdm import tqdm\nimport sys\nprint('before')\n"
+        "for _ in tqdm(range(3), 'Preparing', file=sys.stdout, leave=False): pass\nprint('after')"
+    )
     assert run(tmp_path, "--update") == 0
     assert texts(folder / "00_step.ipynb").split() == ["before", "after"]
 
@@ -226,11 +317,19 @@ def test_no_notebooks_is_a_mistake_with_a_remedy(notebooks, tmp_path):
         report.find_notebooks()
 
 
-@pytest.mark.parametrize("error, status, said", [
-    (UserError("Mend it."), 2, "idf: Mend it.\n"),
-    (KeyboardInterrupt(), 130, "idf: Interrupted: the same command starts again"),
-    (OSError(errno.ENOSPC, "No space left on device"), 1, "idf: The disk is full: free some space"),
-    (ValueError("odd\nthing"), 1, "idf: ValueError: odd thing (IDF_DEBUG=1 shows where).\n")])
+@pytest.mark.parametrize(
+    "error, status, said",
+    [
+        (UserError("Mend it."), 2, "idf: Mend it.\n"),
+        (KeyboardInterrupt(), 130, "idf: Interrupted: the same command starts again"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "idf: The disk is full: free some space",
+        ),
+        (ValueError("odd\nthing"), 1, "idf: ValueError: odd thing (IDF_DEBUG=1 shows where).\n"),
+    ],
+)
 def test_no_traceback_reaches_the_user(monkeypatch, capsys, error, status, said):
     def fail(args):
         raise error
@@ -251,7 +350,15 @@ def test_debug_shows_the_traceback(monkeypatch):
 def test_console_answers_quickly_to_what_it_does_not_know(tmp_path):
     """In a process of its own: no torch is imported before the command is known."""
     code = "import sys; from idf.cli import main; s = main(sys.argv[1:]); sys.exit(9 if 'torch' in sys.modules else s)"
-    result = subprocess.run([sys.executable, "-c", code, "dance"], text=True, capture_output=True, env=dict(os.environ))
-    assert result.returncode == 2 and result.stderr.startswith("idf: ") and result.stderr.count("\n") == 1
-    help_page = subprocess.run([sys.executable, "-m", "idf", "--help"], text=True, capture_output=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code, "dance"], text=True, capture_output=True, env=dict(os.environ)
+    )
+    assert (
+        result.returncode == 2
+        and result.stderr.startswith("idf: ")
+        and result.stderr.count("\n") == 1
+    )
+    help_page = subprocess.run(
+        [sys.executable, "-m", "idf", "--help"], text=True, capture_output=True
+    )
     assert help_page.returncode == 0 and all(name in help_page.stdout for name in cli.COMMANDS)

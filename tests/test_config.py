@@ -25,11 +25,32 @@ def test_presets_hold_only_settings_of_the_right_type():
 
 def test_paper_is_the_paper():
     config = load_config("paper")
-    assert (config.size, config.width, config.width_pg, config.width_d_b, config.batch) == (128, 64, 64, 32, 16)
-    assert (config.iterations, config.decay, config.n_critic, config.poison_every) == (200_000, 0.5, 5, 1)
+    assert (config.size, config.width, config.width_pg, config.width_d_b, config.batch) == (
+        128,
+        64,
+        64,
+        32,
+        16,
+    )
+    assert (config.iterations, config.decay, config.n_critic, config.poison_every) == (
+        200_000,
+        0.5,
+        5,
+        1,
+    )
     assert (config.lr, config.lr_pg) == (1e-4, 1e-4)
-    assert (config.lambda_bs, config.lambda_cyc, config.lambda_dom, config.lambda_adv) == (10, 2.5, 1, 0.01)
-    assert (config.lambda_cls, config.lambda_rec, config.lambda_gp, config.lr_d_b) == (1, 10, 10, 1e-5)
+    assert (config.lambda_bs, config.lambda_cyc, config.lambda_dom, config.lambda_adv) == (
+        10,
+        2.5,
+        1,
+        0.01,
+    )
+    assert (config.lambda_cls, config.lambda_rec, config.lambda_gp, config.lr_d_b) == (
+        1,
+        10,
+        10,
+        1e-5,
+    )
     assert config.batch_pg == config.batch and config.previous and config.eps == 0.05
 
 
@@ -52,24 +73,27 @@ def test_overrides():
     assert load_config("smoke", domains=["Smiling"]).domains == ("Smiling",)
 
 
-@pytest.mark.parametrize("settings, words", [
-    (dict(preset="huge"), ["'huge'", "smoke", "demo", "gpu", "paper"]),
-    (dict(epsilon=0.05), ["'epsilon'", "eps", "n_critic"]),
-    (dict(eps="0.05"), ["eps='0.05'", "float"]),
-    (dict(width=2.5), ["width=2.5", "int"]),
-    (dict(bf16=1), ["bf16=1", "bool"]),
-    (dict(iterations=True), ["iterations=True", "int"]),
-    (dict(domains=3), ["domains=3", "tuple"]),
-    (dict(eps=0), ["eps=0.0", "(0, 1]"]),
-    (dict(eps=-0.05), ["eps=-0.05", "(0, 1]"]),
-    (dict(eps=1.01), ["eps=1.01", "(0, 1]"]),
-    (dict(eps=float("nan")), ["eps=nan", "(0, 1]"]),
-    (dict(size=100), ["size=100", "64"]),
-    (dict(decay=1.5), ["decay=1.5", "[0, 1]"]),
-    (dict(batch=0), ["batch=0", "at least 1"]),
-    (dict(n_critic=-1), ["n_critic=-1", "at least 1"]),
-    (dict(lr=0), ["lr=0.0", "above 0"]),
-])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(preset="huge"), ["'huge'", "smoke", "demo", "gpu", "paper"]),
+        (dict(epsilon=0.05), ["'epsilon'", "eps", "n_critic"]),
+        (dict(eps="0.05"), ["eps='0.05'", "float"]),
+        (dict(width=2.5), ["width=2.5", "int"]),
+        (dict(bf16=1), ["bf16=1", "bool"]),
+        (dict(iterations=True), ["iterations=True", "int"]),
+        (dict(domains=3), ["domains=3", "tuple"]),
+        (dict(eps=0), ["eps=0.0", "(0, 1]"]),
+        (dict(eps=-0.05), ["eps=-0.05", "(0, 1]"]),
+        (dict(eps=1.01), ["eps=1.01", "(0, 1]"]),
+        (dict(eps=float("nan")), ["eps=nan", "(0, 1]"]),
+        (dict(size=100), ["size=100", "64"]),
+        (dict(decay=1.5), ["decay=1.5", "[0, 1]"]),
+        (dict(batch=0), ["batch=0", "at least 1"]),
+        (dict(n_critic=-1), ["n_critic=-1", "at least 1"]),
+        (dict(lr=0), ["lr=0.0", "above 0"]),
+    ],
+)
 def test_a_bad_setting_is_named_with_its_remedy(settings, words):
     with pytest.raises(UserError) as error:
         load_config(**{"preset": "smoke"} | settings)
@@ -82,8 +106,10 @@ def test_a_notebook_shows_the_sentence_alone():
     assert UserError("Do this.")._render_traceback_() == ["UserError: Do this."]
 
 
-@pytest.mark.parametrize("text, value", [
-    ("1e-3", 1e-3), ("8", 8), ("true", True), ('["a"]', ["a"]), ("a,b", "a,b"), ("", "")])
+@pytest.mark.parametrize(
+    "text, value",
+    [("1e-3", 1e-3), ("8", 8), ("true", True), ('["a"]', ["a"]), ("a,b", "a,b"), ("", "")],
+)
 def test_parse_setting(text, value):
     parsed = parse_setting(text)
     assert parsed == value and type(parsed) is type(value)

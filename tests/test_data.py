@@ -25,7 +25,9 @@ PARTS = ("surrogate", "target", "validation", "test")
 def stand_ins(tmp_path_factory):
     """The stand-in in both layouts; tests that change one copy it first."""
     root = tmp_path_factory.mktemp("standin")
-    return {layout: write_stand_in(root / layout, layout=layout) for layout in ("official", "kaggle")}
+    return {
+        layout: write_stand_in(root / layout, layout=layout) for layout in ("official", "kaggle")
+    }
 
 
 @pytest.fixture
@@ -86,7 +88,9 @@ def test_batches_are_stateless(toy):
 
 
 def test_an_epoch_is_a_permutation(toy):
-    epochs = [sum((numbers(toy.batch(7 * e + i, 10, seed=0)[0]) for i in range(7)), []) for e in range(2)]
+    epochs = [
+        sum((numbers(toy.batch(7 * e + i, 10, seed=0)[0]) for i in range(7)), []) for e in range(2)
+    ]
     assert all(sorted(epoch) == list(range(70)) for epoch in epochs)
     assert epochs[0] != epochs[1] != list(range(70))
 
@@ -98,7 +102,9 @@ def test_batch_larger_than_the_data_set(toy):
 def test_labels_and_flips_belong_to_the_pictures(toy):
     x, c = toy.batch(5, 64, seed=0)
     assert torch.equal(c, toy.labels[numbers(x)])
-    mirrored, later = (some[:, 0, 0, 0] < some[:, 0, 0, -1] for some in (x, toy.batch(6, 64, seed=0)[0]))
+    mirrored, later = (
+        some[:, 0, 0, 0] < some[:, 0, 0, -1] for some in (x, toy.batch(6, 64, seed=0)[0])
+    )
     assert 16 < mirrored.sum() < 48 and not torch.equal(mirrored, later)
     straight, _ = toy.batch(5, 64, seed=0, flip=False)
     assert numbers(straight) == numbers(x)
@@ -115,12 +121,16 @@ def test_ranks_share_one_batch(toy, balance):
     whole, c = toy.batch(1, 12, seed=0, balance=balance)
     for rank in range(3):
         x, labels = toy.batch(1, 4, seed=0, balance=balance, rank=rank, world=3)
-        assert torch.equal(x, whole[4 * rank:4 * rank + 4]) and torch.equal(labels, c[4 * rank:4 * rank + 4])
+        assert torch.equal(x, whole[4 * rank : 4 * rank + 4]) and torch.equal(
+            labels, c[4 * rank : 4 * rank + 4]
+        )
     assert balance or len(set(numbers(whole))) == 12
 
 
 def test_balance_shows_rare_labels_more_often(toy):
-    plain, balanced = (toy.batch(0, 2000, seed=0, balance=balance)[1].mean(0) for balance in (False, True))
+    plain, balanced = (
+        toy.batch(0, 2000, seed=0, balance=balance)[1].mean(0) for balance in (False, True)
+    )
     assert abs(plain[1] - 0.1) < 0.01
     # Face weights: 2 + 1/.1 for the rare tenth, 2 + 1/.9 for the others.
     assert abs(balanced[1] - 0.1 * 12 / (0.1 * 12 + 0.9 * (2 + 1 / 0.9))) < 0.04
@@ -135,7 +145,11 @@ def test_item_and_subset(toy):
 
 def test_chunks_in_order_hold_every_face_once(toy):
     starts, x, c = zip(*toy.in_order(30))
-    assert starts == (0, 30, 60) and numbers(torch.cat(x)) == list(range(70)) and torch.equal(torch.cat(c), toy.labels)
+    assert (
+        starts == (0, 30, 60)
+        and numbers(torch.cat(x)) == list(range(70))
+        and torch.equal(torch.cat(c), toy.labels)
+    )
 
 
 def test_celeba_faces(celeba):
@@ -155,11 +169,18 @@ def test_layouts_agree(stand_ins, layout):
     domains = ("Young", "Bangs", "Smiling")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened = {part: open_faces(config_of(stand_ins[layout]), part, domains) for part in (*PARTS, "train")}
+        opened = {
+            part: open_faces(config_of(stand_ins[layout]), part, domains)
+            for part in (*PARTS, "train")
+        }
     assert [len(opened[part]) for part in PARTS] == [25, 25, 5, 5]
     assert opened["train"].names == opened["surrogate"].names + opened["target"].names
     assert opened["test"].names == [f"0000{i}.jpg" for i in range(56, 61)]
-    drawn = faces.render_faces(range(60)).attributes[:, [faces.ATTRIBUTES.index(name) for name in domains]].float()
+    drawn = (
+        faces.render_faces(range(60))
+        .attributes[:, [faces.ATTRIBUTES.index(name) for name in domains]]
+        .float()
+    )
     for some in opened.values():
         assert torch.equal(some.labels, drawn[[int(name[:6]) - 1 for name in some.names]])
 
@@ -170,10 +191,16 @@ def test_parts_and_identities_are_disjoint(celeba):
     identity = dict(line.split() for line in table.read_text().splitlines())
     people = {part: {identity[name] for name in names} for part, names in parts.items()}
     assert all(parts[part] for part in PARTS)
-    assert sum(len(names) for names in parts.values()) == len({name for names in parts.values() for name in names})
+    assert sum(len(names) for names in parts.values()) == len(
+        {name for names in parts.values() for name in names}
+    )
     assert sum(len(some) for some in people.values()) == len(set.union(*people.values()))
-    official = dict(line.split() for line in (celeba / "list_eval_partition.txt").read_text().splitlines())
-    assert {official[name] for name in parts["test"]} == {"2"} and {official[name] for name in parts["target"]} == {"0"}
+    official = dict(
+        line.split() for line in (celeba / "list_eval_partition.txt").read_text().splitlines()
+    )
+    assert {official[name] for name in parts["test"]} == {"2"} and {
+        official[name] for name in parts["target"]
+    } == {"0"}
 
 
 def test_split_without_partition_or_identities(folder):
@@ -190,11 +217,15 @@ def test_split_without_partition_or_identities(folder):
 def test_an_identity_in_two_official_parts_stays_whole(folder):
     table = folder / "list_eval_partition.txt"
     table.write_text(table.read_text().replace("000001.jpg 0", "000001.jpg 2"))
-    assert set(open_faces(config_of(folder), "test").names) >= {f"00000{i}.jpg" for i in range(1, 6)}
+    assert set(open_faces(config_of(folder), "test").names) >= {
+        f"00000{i}.jpg" for i in range(1, 6)
+    }
 
 
 def test_faces_bounds_all_parts_together(stand_ins):
-    assert [len(open_faces(config_of(stand_ins["official"], faces=24), part)) for part in PARTS] == [10, 10, 2, 2]
+    assert [
+        len(open_faces(config_of(stand_ins["official"], faces=24), part)) for part in PARTS
+    ] == [10, 10, 2, 2]
 
 
 def test_png_and_labels_for_more_pictures(folder):
@@ -204,7 +235,10 @@ def test_png_and_labels_for_more_pictures(folder):
         file.unlink()
     for file in sorted(pictures.glob("*.jpg"))[:10]:
         file.unlink()
-    assert sum(len(open_faces(config_of(folder), part)) for part in ("train", "validation", "test")) == 50
+    assert (
+        sum(len(open_faces(config_of(folder), part)) for part in ("train", "validation", "test"))
+        == 50
+    )
 
 
 def test_procedural_faces():
@@ -222,7 +256,11 @@ def test_procedural_faces():
 def test_procedural_limit_renders_no_more(monkeypatch):
     rendered = []
     render = faces.render_faces
-    monkeypatch.setattr(faces, "render_faces", lambda seeds, size: rendered.extend(seeds) or render(seeds, size=size))
+    monkeypatch.setattr(
+        faces,
+        "render_faces",
+        lambda seeds, size: rendered.extend(seeds) or render(seeds, size=size),
+    )
     assert len(open_faces(config_of(faces=0), "train", limit=7)) == len(rendered) == 7
 
 
@@ -237,7 +275,9 @@ def test_cache_is_reused(stand_ins, monkeypatch):
     for i in range(12):
         second.batch(i, 8, seed=0)
     assert len(reads) == 50
-    assert np.array_equal(first.images, second.images) and not np.array_equal(first.images, target.images)
+    assert np.array_equal(first.images, second.images) and not np.array_equal(
+        first.images, target.images
+    )
     open_faces(config, "test")
     assert len(reads) == 55
 
@@ -334,19 +374,26 @@ def test_skip_bad_counts(folder, capsys):
     for part in ("surrogate", "target", "train"):
         parts[part] = open_faces(config_of(folder), part, skip_bad=True)
         said[part] = capsys.readouterr().out
-    assert said["train"] == f"2 of 50 pictures in {folder / 'img_align_celeba'} are left out: they cannot be used.\n"
+    assert (
+        said["train"]
+        == f"2 of 50 pictures in {folder / 'img_align_celeba'} are left out: they cannot be used.\n"
+    )
     left_out = {part: int(text.split()[0]) if text else 0 for part, text in said.items()}
     assert left_out["surrogate"] + left_out["target"] == len(whole) - len(parts["train"]) == 2
     for some in parts.values():
         rows = [whole.names.index(name) for name in some.names]
-        assert np.array_equal(some.images, whole.images[rows]) and torch.equal(some.labels, whole.labels[rows])
+        assert np.array_equal(some.images, whole.images[rows]) and torch.equal(
+            some.labels, whole.labels[rows]
+        )
     with pytest.raises(UserError, match="2 of 50"):
         open_faces(config_of(folder), "train")
 
 
 def test_smaller_than_the_crop(folder):
     Image.new("RGB", (178, 170)).save(folder / "img_align_celeba" / "000060.jpg")
-    with pytest.raises(UserError, match=r"000060.jpg \(178x170, smaller than the crop of 178x178\)"):
+    with pytest.raises(
+        UserError, match=r"000060.jpg \(178x170, smaller than the crop of 178x178\)"
+    ):
         open_faces(config_of(folder), "test")
 
 
@@ -408,11 +455,20 @@ def binary_labels(folder):
     (folder / "list_attr_celeba.txt").write_bytes(bytes(range(256)))
 
 
-@pytest.mark.parametrize("damage, words", [
-    (remove_labels, "lacks list_attr_celeba"), (remove_pictures, "lacks img_align_celeba"),
-    (remove_all, "no data folder"), (empty, "img_align_celeba.* and list_attr"),
-    (cut_labels, "22 of 60 pictures are not listed in .*list_attr"), (cut_partition, "20 of 60 .*list_eval_partition"),
-    (tear_labels, "damaged at 000060.jpg"), (blank_labels, "is empty"), (binary_labels, "cannot be read as text")])
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (remove_labels, "lacks list_attr_celeba"),
+        (remove_pictures, "lacks img_align_celeba"),
+        (remove_all, "no data folder"),
+        (empty, "img_align_celeba.* and list_attr"),
+        (cut_labels, "22 of 60 pictures are not listed in .*list_attr"),
+        (cut_partition, "20 of 60 .*list_eval_partition"),
+        (tear_labels, "damaged at 000060.jpg"),
+        (blank_labels, "is empty"),
+        (binary_labels, "cannot be read as text"),
+    ],
+)
 def test_incomplete_folder(folder, damage, words):
     damage(folder)
     with pytest.raises(UserError, match=words) as caught:
@@ -425,7 +481,12 @@ def test_data_root_is_a_file(folder):
         open_faces(config_of(folder / "identity_CelebA.txt"), "test")
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
 def test_random_label_files(stand_ins, text):
     table = Path(os.environ["IDF_CACHE"]).parent / "list_attr_celeba.txt"

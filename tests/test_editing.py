@@ -31,7 +31,10 @@ def batch(faces):
 
 
 def snapshot(*networks):
-    return [{name: value.clone() for name, value in network.state_dict().items()} for network in networks]
+    return [
+        {name: value.clone() for name, value in network.state_dict().items()}
+        for network in networks
+    ]
 
 
 def same(network, before):
@@ -67,15 +70,23 @@ def test_each_update_moves_its_own_network_alone(batch):
         "d_b": lambda: editing.update_d_b(training, x, alpha),
         "poisoner": lambda: editing.update_poison(training, x, c, previous_of(training)),
     }
-    weights = lambda: {name: torch.cat([p.detach().flatten() for p in network.parameters()])
-                       for name, network in training.networks().items()}
+    weights = lambda: {
+        name: torch.cat([p.detach().flatten() for p in network.parameters()])
+        for name, network in training.networks().items()
+    }
     for name, update in updates.items():
         before = weights()
         terms = update()
-        moved = {other for other, value in weights().items() if not torch.equal(value, before[other])}
+        moved = {
+            other for other, value in weights().items() if not torch.equal(value, before[other])
+        }
         assert moved == {name}
         assert terms and all(torch.isfinite(term) for term in terms.values())
-        assert all(p.requires_grad for network in training.networks().values() for p in network.parameters())
+        assert all(
+            p.requires_grad
+            for network in training.networks().values()
+            for p in network.parameters()
+        )
 
 
 def test_stage_b_leaves_the_surrogate_and_its_critic_bit_identical(batch):
@@ -87,7 +98,11 @@ def test_stage_b_leaves_the_surrogate_and_its_critic_bit_identical(batch):
         editing.update_poison(training, x, c, previous_of(training))
     assert same(training.surrogate, before[0]) and same(training.d_a, before[1])
     assert not training.optimizers["surrogate"].state and not training.optimizers["d_a"].state
-    assert all(p.grad is None for network in (training.surrogate, training.d_a) for p in network.parameters())
+    assert all(
+        p.grad is None
+        for network in (training.surrogate, training.d_a)
+        for p in network.parameters()
+    )
 
 
 def test_weights_are_free_again_after_an_error():
@@ -99,8 +114,12 @@ def test_weights_are_free_again_after_an_error():
 
 
 def test_the_surrogate_never_sees_the_poison(faces):
-    alone, both = (train(make_training(CONFIG), *faces, stages, quiet=True) for stages in ("A", "AB"))
-    assert same(both.surrogate, alone.surrogate.state_dict()) and same(both.d_a, alone.d_a.state_dict())
+    alone, both = (
+        train(make_training(CONFIG), *faces, stages, quiet=True) for stages in ("A", "AB")
+    )
+    assert same(both.surrogate, alone.surrogate.state_dict()) and same(
+        both.d_a, alone.d_a.state_dict()
+    )
     assert not same(both.surrogate, make_training(CONFIG).surrogate.state_dict())
     assert not same(both.poisoner, alone.poisoner.state_dict())
 
@@ -140,9 +159,13 @@ def test_poison_loss_is_equation_12(batch):
     targets = losses.target_labels(c, CONFIG.domains, HAIR)
     x_infected = losses.infect(x, training.poisoner(x), 0.05)
     weights = (CONFIG.lambda_bs, CONFIG.lambda_cyc, CONFIG.lambda_dom)
-    now, before = (losses.influence_loss(s, [d], x, c, x_infected, targets, weights)["total"]
-                   for s, d in ((training.surrogate, training.d_a), previous))
-    assert_close(loss, (now + before - 0.01 * training.d_b(x_infected).mean()).detach(), rtol=1e-5, atol=1e-5)
+    now, before = (
+        losses.influence_loss(s, [d], x, c, x_infected, targets, weights)["total"]
+        for s, d in ((training.surrogate, training.d_a), previous)
+    )
+    assert_close(
+        loss, (now + before - 0.01 * training.d_b(x_infected).mean()).detach(), rtol=1e-5, atol=1e-5
+    )
     assert set(terms) == {"bs", "cyc", "dom", "total", "distance", "adv"}
 
 
@@ -152,7 +175,9 @@ def test_the_predecessor_is_the_last_iterations(faces, monkeypatch, poison_every
     config = load_config("smoke", poison_every=poison_every, n_critic=n_critic)
     training, seen = make_training(config), []
     room = previous_of(training)
-    monkeypatch.setattr(editing, "update_poison", lambda training, x, c, last: seen.append(snapshot(*last)) or {})
+    monkeypatch.setattr(
+        editing, "update_poison", lambda training, x, c, last: seen.append(snapshot(*last)) or {}
+    )
     expected = []
     for i in range(4):
         before = snapshot(training.surrogate, training.d_a)
@@ -167,7 +192,9 @@ def test_the_predecessor_is_the_last_iterations(faces, monkeypatch, poison_every
 
 def test_the_weights_of_the_loss_are_settings(batch):
     x, c = batch
-    total = lambda **settings: poison_gradients(make_training(load_config("smoke", **settings)), x, c, None)
+    total = lambda **settings: poison_gradients(
+        make_training(load_config("smoke", **settings)), x, c, None
+    )
     loss, _, terms = total(lambda_bs=3, lambda_cyc=0.0, lambda_dom=2, lambda_adv=5)
     assert_close(loss, (3 * terms["bs"] + 2 * terms["dom"] + 5 * terms["adv"]).detach())
     assert not torch.equal(total()[0], total(mu_per_sample=True)[0])
@@ -194,7 +221,9 @@ def test_keep_best_measures_again_on_todays_surrogate(batch):
     training.best_distance = 99.0  # of an older surrogate
     keep(training, *batch)
     assert same(training.best, training.poisoner.state_dict())
-    assert training.best_distance == editing.forgery_distance(training, training.poisoner, *batch) > 0
+    assert (
+        training.best_distance == editing.forgery_distance(training, training.poisoner, *batch) > 0
+    )
 
 
 def test_forgery_distance_is_l1_in_evaluation_mode(batch):
@@ -204,22 +233,49 @@ def test_forgery_distance_is_l1_in_evaluation_mode(batch):
     distance = editing.forgery_distance(training, training.poisoner, x, c)
     assert training.poisoner.training and same(training.poisoner, before)
     x_infected = (x + 0.05 * training.poisoner.eval()(x)).clamp(-1, 1)
-    pairs = [(training.surrogate(x, t), training.surrogate(x_infected, t))
-             for t in losses.target_labels(c, CONFIG.domains, HAIR)]
-    assert distance == pytest.approx(sum((a - b).abs().mean().item() for a, b in pairs) / 5, rel=1e-4)
+    pairs = [
+        (training.surrogate(x, t), training.surrogate(x_infected, t))
+        for t in losses.target_labels(c, CONFIG.domains, HAIR)
+    ]
+    assert distance == pytest.approx(
+        sum((a - b).abs().mean().item() for a, b in pairs) / 5, rel=1e-4
+    )
 
 
-@pytest.mark.parametrize("decay, iteration, factor", [
-    (0.5, 0, 1), (0.5, 50, 1), (0.5, 75, 0.5), (0.5, 99, 0.02), (1.0, 25, 0.75), (0.0, 99, 1), (0.1, 95, 0.5)])
+@pytest.mark.parametrize(
+    "decay, iteration, factor",
+    [
+        (0.5, 0, 1),
+        (0.5, 50, 1),
+        (0.5, 75, 0.5),
+        (0.5, 99, 0.02),
+        (1.0, 25, 0.75),
+        (0.0, 99, 1),
+        (0.1, 95, 0.5),
+    ],
+)
 def test_learning_rates_fall_to_zero_over_the_last_share(decay, iteration, factor):
-    config = load_config("smoke", iterations=100, decay=decay, lr=1e-3, lr_d=1e-4, lr_pg=1e-2, lr_d_b=1e-4)
+    config = load_config(
+        "smoke", iterations=100, decay=decay, lr=1e-3, lr_d=1e-4, lr_pg=1e-2, lr_d_b=1e-4
+    )
     training = make_training(config)
     training.iteration = iteration
     training.set_learning_rates(editing.rates(training.config), training.config.iterations)
-    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()}
-    assert rates == pytest.approx({"surrogate": 1e-3 * factor, "d_a": 1e-4 * factor, "poisoner": 1e-2 * factor,
-                                   "d_b": 1e-4 * factor})
-    assert all(optimizer.param_groups[0]["betas"] == (0.5, 0.999) for optimizer in training.optimizers.values())
+    rates = {
+        name: optimizer.param_groups[0]["lr"] for name, optimizer in training.optimizers.items()
+    }
+    assert rates == pytest.approx(
+        {
+            "surrogate": 1e-3 * factor,
+            "d_a": 1e-4 * factor,
+            "poisoner": 1e-2 * factor,
+            "d_b": 1e-4 * factor,
+        }
+    )
+    assert all(
+        optimizer.param_groups[0]["betas"] == (0.5, 0.999)
+        for optimizer in training.optimizers.values()
+    )
 
 
 def test_queries_add_noise_of_one_band_to_every_other_image(batch):
@@ -287,9 +343,13 @@ def test_a_robust_head_learns_from_hard_faces_too(batch):
         before = losses.classification(training.d_a(x)[1], c).item()
         hard = editing.harden(training, x, c, torch.Generator().manual_seed(1)) if robust else x
         both = torch.cat([x, hard]) if robust else x
-        expected = losses.classification(training.d_a(both)[1], torch.cat([c, c]) if robust else c).item()
+        expected = losses.classification(
+            training.d_a(both)[1], torch.cat([c, c]) if robust else c
+        ).item()
         alpha = torch.full((4, 1, 1, 1), 0.5)
-        measured = editing.update_d_a(training, x, c, c.flip(0), alpha, torch.Generator().manual_seed(1))["d_a_cls"].item()
+        measured = editing.update_d_a(
+            training, x, c, c.flip(0), alpha, torch.Generator().manual_seed(1)
+        )["d_a_cls"].item()
         assert measured == pytest.approx(expected, rel=1e-4)
         assert (measured > before * (1 + 1e-6)) == bool(robust)
 
@@ -297,29 +357,38 @@ def test_a_robust_head_learns_from_hard_faces_too(batch):
 @pytest.mark.parametrize("chosen, seen", [(True, 1), (False, 0)])
 def test_augment_is_a_setting_that_both_players_follow(batch, monkeypatch, chosen, seen):
     calls = []
-    monkeypatch.setattr(editing, "augment", lambda images, generator: calls.append(generator) or images)
+    monkeypatch.setattr(
+        editing, "augment", lambda images, generator: calls.append(generator) or images
+    )
     training = make_training(dataclasses.replace(CONFIG, augment=chosen))
     x, c = batch
     generator = torch.Generator()
     editing.update_d_a(training, x, c, c.flip(0), torch.rand(4, 1, 1, 1), generator)
     editing.update_surrogate(training, x, c, c.flip(0), generator)
-    assert calls == 3 * seen * [generator]  # the run's own draws: another seed or process sees other shifts
+    assert calls == 3 * seen * [
+        generator
+    ]  # the run's own draws: another seed or process sees other shifts
 
 
 def test_the_identity_term_asks_for_no_change_under_the_own_label(batch):
     x, c = batch
     training = make_training(dataclasses.replace(CONFIG, lambda_idt=5.0))
     expected = (x - training.surrogate(x, c)).abs().mean().item()
-    assert editing.update_surrogate(training, x, c, c.flip(0))["sm_idt"].item() == pytest.approx(expected, rel=1e-4)
+    assert editing.update_surrogate(training, x, c, c.flip(0))["sm_idt"].item() == pytest.approx(
+        expected, rel=1e-4
+    )
     assert "sm_idt" not in editing.update_surrogate(make_training(CONFIG), x, c, c.flip(0))
     late = make_training(dataclasses.replace(CONFIG, lambda_idt=5.0, idt_share=0.5))
     late.iteration = CONFIG.iterations // 2
-    assert "sm_idt" not in editing.update_surrogate(late, x, c, c.flip(0)), "its share of the training is over"
+    assert "sm_idt" not in editing.update_surrogate(late, x, c, c.flip(0)), (
+        "its share of the training is over"
+    )
 
 
 def test_randomness_depends_on_seed_iteration_and_process_alone():
     draw = lambda seed, iteration, rank: torch.rand(
-        4, generator=randomness(seed, iteration, rank)).tolist()
+        4, generator=randomness(seed, iteration, rank)
+    ).tolist()
     places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)]
     assert len({tuple(draw(*place)) for place in places}) == len(places)
     torch.manual_seed(5)
@@ -337,13 +406,21 @@ def test_a_training_does_not_depend_on_the_global_generator(faces):
 
 def test_history_and_watch(faces):
     seen = []
-    training = train(make_training(CONFIG), *faces, watch=lambda training: seen.append(training.iteration), quiet=True)
+    training = train(
+        make_training(CONFIG),
+        *faces,
+        watch=lambda training: seen.append(training.iteration),
+        quiet=True,
+    )
     assert [record["iteration"] for record in training.history] == seen == list(range(1, 9))
     stage_b = {"d_b", "pg_bs", "pg_cyc", "pg_dom", "pg_total", "pg_distance", "pg_adv"}
     stage_a = {"d_a_adv", "d_a_cls", "d_a_gp"}
     assert set(training.history[0]) == {"iteration"} | stage_a | stage_b
     assert set(training.history[1]) == {"iteration", "sm_adv", "sm_cls", "sm_rec"} | stage_a
-    assert [record["iteration"] for record in training.history if "best_distance" in record] == [4, 8]
+    assert [record["iteration"] for record in training.history if "best_distance" in record] == [
+        4,
+        8,
+    ]
     assert training.history[-1]["best_distance"] == training.best_distance
     alone = train(make_training(CONFIG), *faces, "A", quiet=True).history
     assert not any(set(record) & stage_b for record in alone)
@@ -366,7 +443,9 @@ def test_two_trainings_of_different_precision_live_side_by_side(batch):
 
 
 def test_bf16_trains_too(faces):
-    training = train(make_training(load_config("smoke", bf16=True, iterations=4)), *faces, quiet=True)
+    training = train(
+        make_training(load_config("smoke", bf16=True, iterations=4)), *faces, quiet=True
+    )
     assert training.history[-2]["pg_distance"] > 0
     weights = [p for network in training.networks().values() for p in network.parameters()]
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in weights)
@@ -390,6 +469,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(faces, tmp_path, name):
 
 def test_weights_spoilt_right_before_a_checkpoint_are_not_saved(faces, tmp_path):
     """An infinite gradient leaves the loss that was just recorded finite."""
+
     def spoil(training):
         if training.iteration == 8:
             next(training.poisoner.parameters()).data[0] = float("inf")

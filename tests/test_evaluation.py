@@ -57,12 +57,17 @@ def keep(x, c, number):
 def test_clean_quality_of_a_perfect_editor(faces, batch):
     quality = clean_quality(forger(), faces, batch)
     assert quality["edit_success"] == 1.0
-    assert quality["reconstruction_l1"] == pytest.approx(0, abs=3 * 0.005 / 192)  # 8-bit rounding of three pixels
+    assert quality["reconstruction_l1"] == pytest.approx(
+        0, abs=3 * 0.005 / 192
+    )  # 8-bit rounding of three pixels
 
 
 @pytest.mark.parametrize("batch", [2, 25])
 def test_clean_quality_of_an_editor_that_does_nothing(faces, batch):
-    assert clean_quality(forger(lambda x, c: x), faces, batch) == {"edit_success": 0.0, "reconstruction_l1": 0.0}
+    assert clean_quality(forger(lambda x, c: x), faces, batch) == {
+        "edit_success": 0.0,
+        "reconstruction_l1": 0.0,
+    }
 
 
 def test_clean_quality_of_an_editor_that_can_only_smile(faces):
@@ -97,7 +102,9 @@ def test_defence_by_hand(faces, batch):
     row = defence(forger(lambda x, c: 2 * x), protect, faces, batch=batch)
     # in 2 of 5 images every pixel of the forgery moves by .6
     assert row["dsr"] == pytest.approx(0.4)
-    assert row["l1"] == pytest.approx(0.4 * 0.6, rel=1e-5) and row["l2"] == pytest.approx(0.4 * 0.36, rel=1e-5)
+    assert row["l1"] == pytest.approx(0.4 * 0.6, rel=1e-5) and row["l2"] == pytest.approx(
+        0.4 * 0.36, rel=1e-5
+    )
     assert row["perceptual"] == pytest.approx(0.4 * 1.2, rel=1e-5)
     psnr = 10 * np.log10(4 / 0.09), 10 * np.log10(4e12)
     assert row["psnr"] == pytest.approx(0.4 * psnr[0] + 0.6 * psnr[1], rel=1e-4)
@@ -120,7 +127,10 @@ def real():
     config = load_config("smoke")
     torch.manual_seed(0)
     surrogate, target = (frozen(make_generator("Res6", config)) for _ in range(2))
-    poisoners = {name: frozen(PoisonGenerator(4, 3)) for name in ("untrained-pg", "ours-no-ats", "ours-queries", "ours")}
+    poisoners = {
+        name: frozen(PoisonGenerator(4, 3))
+        for name in ("untrained-pg", "ours-no-ats", "ours-queries", "ours")
+    }
     forger = Forger("Res6", "SD", target, config.domains, read)
     return config, surrogate, poisoners, forger, open_faces(config, "test", limit=4)
 
@@ -134,14 +144,24 @@ def test_every_method_by_its_name(real):
         x_infected = protect(x, c, 0)
         assert 0 < (x_infected - x).abs().max() <= 0.03 + 1e-6 and x_infected.abs().max() <= 1, name
         assert torch.equal(x_infected, protect(x, c, 0)), name
-    targets, generator = losses.target_labels(c, config.domains, HAIR), lambda: torch.Generator().manual_seed(0)
+    targets, generator = (
+        losses.target_labels(c, config.domains, HAIR),
+        lambda: torch.Generator().manual_seed(0),
+    )
     assert_close(methods["ours"](x, c, 0), losses.infect(x, poisoners["ours"](x), 0.03))
-    assert_close(methods["ours-no-ats"](x, c, 0), losses.infect(x, poisoners["ours-no-ats"](x), 0.03))
+    assert_close(
+        methods["ours-no-ats"](x, c, 0), losses.infect(x, poisoners["ours-no-ats"](x), 0.03)
+    )
     assert_close(methods["ruiz"](x, c, 0), pgd(surrogate, x, targets, 0.03, generator=generator()))
-    assert_close(methods["ruiz-white-box"](x, c, 0), pgd(forger.editor, x, targets, 0.03, generator=generator()))
+    assert_close(
+        methods["ruiz-white-box"](x, c, 0),
+        pgd(forger.editor, x, targets, 0.03, generator=generator()),
+    )
     assert_close(methods["random-noise"](x, c, 0), random_noise(x, 0.03, generator()))
     assert_close(methods["random-colour"](x, c, 0), random_colour(x, 0.03, generator()))
-    assert_close(methods["ours-queries"](x, c, 0), losses.infect(x, poisoners["ours-queries"](x), 0.03))
+    assert_close(
+        methods["ours-queries"](x, c, 0), losses.infect(x, poisoners["ours-queries"](x), 0.03)
+    )
     assert_close(methods["brightened"](x, c, 0), brightened(x, 0.03))
     assert not torch.equal(methods["random-noise"](x, c, 1), methods["random-noise"](x, c, 0))
 
@@ -149,7 +169,13 @@ def test_every_method_by_its_name(real):
 def test_methods_without_their_poisoner_are_left_out(real):
     config, surrogate, _, forger, _ = real
     methods = make_methods(config, surrogate, {}, forger, 0.05)
-    assert tuple(methods) == ("ruiz", "ruiz-white-box", "random-noise", "random-colour", "brightened")
+    assert tuple(methods) == (
+        "ruiz",
+        "ruiz-white-box",
+        "random-noise",
+        "random-colour",
+        "brightened",
+    )
 
 
 def test_targets_are_the_forgers(real):

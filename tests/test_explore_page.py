@@ -23,25 +23,48 @@ from idf.faces import render_faces
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = os.environ.get("IDF_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE = 120  # seconds until a kernel has started, also on a busy machine
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: install one, or name it by IDF_CHROMIUM")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="there is no Chromium: install one, or name it by IDF_CHROMIUM"
+)
 expect.set_options(timeout=20_000)
 
 
 def serve(folder, *command):
     """Starts a Jupyter server with settings of its own; its process, its address with the token, and its log file."""
     log = folder / "server.log"
-    places = {"JUPYTER_CONFIG_DIR": folder / "config", "JUPYTER_DATA_DIR": folder / "data", "IPYTHONDIR": folder / "ipython",
-              "JUPYTERLAB_SETTINGS_DIR": folder / "settings", "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces"}
+    places = {
+        "JUPYTER_CONFIG_DIR": folder / "config",
+        "JUPYTER_DATA_DIR": folder / "data",
+        "IPYTHONDIR": folder / "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+    }
     with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
-                                   env={**os.environ, **{name: str(place) for name, place in places.items()}})
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **{name: str(place) for name, place in places.items()}},
+        )
     end = time.monotonic() + PATIENCE
-    while not (found := re.search(r"http://(?:127\.0\.0\.1|localhost):\S+token=\w{40,}", log.read_text())):
+    while not (
+        found := re.search(r"http://(?:127\.0\.0\.1|localhost):\S+token=\w{40,}", log.read_text())
+    ):
         assert process.poll() is None and time.monotonic() < end, log.read_text()
         time.sleep(0.1)
     return process, found[0], log
@@ -54,7 +77,9 @@ def stop(process):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    process, address, log = serve(tmp_path_factory.mktemp("explore"), "idf.explorer_server", "--no-browser", "--port=18866")
+    process, address, log = serve(
+        tmp_path_factory.mktemp("explore"), "idf.explorer_server", "--no-browser", "--port=18866"
+    )
     yield process, address, log
     stop(process)
 
@@ -85,7 +110,9 @@ def shot(page, name, folder):
 
 
 def picture(page, caption):
-    return page.locator(".idf-pictures figure", has=page.get_by_text(caption, exact=True)).locator("img")
+    return page.locator(".idf-pictures figure", has=page.get_by_text(caption, exact=True)).locator(
+        "img"
+    )
 
 
 def shows(page, words):
@@ -103,7 +130,9 @@ def verdict(page):
 
 def drawn(face):
     file = io.BytesIO()
-    Image.fromarray(render_faces([GALLERY[face]], 256).images[0].permute(1, 2, 0).numpy()).save(file, "PNG")
+    Image.fromarray(render_faces([GALLERY[face]], 256).images[0].permute(1, 2, 0).numpy()).save(
+        file, "PNG"
+    )
     return file.getvalue()
 
 
@@ -120,7 +149,11 @@ def test_only_this_machine_with_the_token_gets_in(server, page):
         assert "/login" in answer.url and "idf-page" not in answer.read().decode()
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"{bare}api/kernels/00000000-0000-0000-0000-000000000000")
-    listening = {c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN}
+    listening = {
+        c.laddr.ip
+        for c in psutil.Process(process.pid).net_connections()
+        if c.status == psutil.CONN_LISTEN
+    }
     assert listening == {"127.0.0.1"}
     assert "from idf.explorer_page import" not in page.content(), "the page shows no source"
 
@@ -135,13 +168,20 @@ def test_each_control_changes_pictures_and_numbers(page, tmp_path):
     seen = [(verdict(page), picture(page, "forged from x′: y′").get_attribute("src"))]
     eps = page.get_by_role("slider", name="eps")
     for act, words in (
-            (lambda: [eps.press("ArrowLeft") for _ in range(15)], "eps 0.020"),
-            (lambda: page.get_by_label("edit", exact=True).select_option("eyeglasses"), "eyeglasses"),
-            (lambda: page.get_by_label("x′ made by").select_option("control: random colour noise"), "random colour noise"),
-            (lambda: page.get_by_label("forger").select_option("the surrogate itself"), "the surrogate itself"),
-            (lambda: page.get_by_label("on the way").select_option("JPEG"), "JPEG quality 95"),
-            (lambda: page.get_by_label("strength").select_option("quality 25"), "JPEG quality 25"),
-            (lambda: page.get_by_role("button", name="face 8").click(), "face 8")):
+        (lambda: [eps.press("ArrowLeft") for _ in range(15)], "eps 0.020"),
+        (lambda: page.get_by_label("edit", exact=True).select_option("eyeglasses"), "eyeglasses"),
+        (
+            lambda: page.get_by_label("x′ made by").select_option("control: random colour noise"),
+            "random colour noise",
+        ),
+        (
+            lambda: page.get_by_label("forger").select_option("the surrogate itself"),
+            "the surrogate itself",
+        ),
+        (lambda: page.get_by_label("on the way").select_option("JPEG"), "JPEG quality 95"),
+        (lambda: page.get_by_label("strength").select_option("quality 25"), "JPEG quality 25"),
+        (lambda: page.get_by_role("button", name="face 8").click(), "face 8"),
+    ):
         act()
         shows(page, words)
         seen.append((verdict(page), picture(page, "forged from x′: y′").get_attribute("src")))
@@ -177,7 +217,7 @@ def test_photos_are_taken_and_refused_in_the_page(page, tmp_path):
     upload(page, "<b onclick='x'>big</b>.png", drawn(1) + b"\0" * MOST_BYTES)
     says(page, "A photo may have 9 MB")
     shot(page, "refused", tmp_path)
-    upload(page, "../<img src=x onerror=alert(1)>\".png", drawn(1))
+    upload(page, '../<img src=x onerror=alert(1)>".png', drawn(1))
     says(page, "<img src=x onerror=alert(1)>")
     assert page.locator(".idf-note img").count() == 0
     shows(page, "your photo")
@@ -192,13 +232,25 @@ def test_every_control_is_named_and_reached_by_keyboard(page):
     page.get_by_label("1: a photo is edited").focus()
     reached = []
     for _ in range(20):
-        reached.append(page.evaluate("""() => { const at = document.activeElement;
+        reached.append(
+            page.evaluate("""() => { const at = document.activeElement;
           return at.getAttribute("aria-label") || [...(at.labels || [])].map(label => label.textContent).join() ||
-            at.textContent }""").strip())
+            at.textContent }""").strip()
+        )
         page.keyboard.press("Tab")
-    names = ["1: a photo is edited", *(f"face {i + 1}" for i in range(len(GALLERY))), "your own photo (0)", "eps", "edit",
-             "forger", "x′ made by", "on the way"]
-    assert [name for name in names if name not in (one.removeprefix("✓ ") for one in reached)] == [], reached
+    names = [
+        "1: a photo is edited",
+        *(f"face {i + 1}" for i in range(len(GALLERY))),
+        "your own photo (0)",
+        "eps",
+        "edit",
+        "forger",
+        "x′ made by",
+        "on the way",
+    ]
+    assert [
+        name for name in names if name not in (one.removeprefix("✓ ") for one in reached)
+    ] == [], reached
     assert all(page.locator(".idf-pictures img").evaluate_all("all => all.map(one => one.alt)"))
 
 
@@ -226,15 +278,27 @@ def test_no_error_anywhere_and_nothing_from_elsewhere(server, page):
 
 def test_jupyterlab_runs_the_notebook_with_its_controls(browser, tmp_path):
     shutil.copy(ROOT / "notebooks" / "10_explore.ipynb", tmp_path)  # JupyterLab saves what it runs
-    settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    settings = (
+        tmp_path / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    )
     settings.parent.mkdir(parents=True)
-    settings.write_text('{"windowingMode": "none"}')  # else a cell is drawn only when it is scrolled to
-    process, address, log = serve(tmp_path, "jupyterlab", "--no-browser", "--allow-root", "--port=18890",
-                                  f"--notebook-dir={tmp_path}")
+    settings.write_text(
+        '{"windowingMode": "none"}'
+    )  # else a cell is drawn only when it is scrolled to
+    process, address, log = serve(
+        tmp_path,
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--port=18890",
+        f"--notebook-dir={tmp_path}",
+    )
     try:
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
         page.goto(address.replace("/lab?", "/lab/tree/10_explore.ipynb?"))
-        expect(page.get_by_text("| Idle")).to_be_visible(timeout=1000 * PATIENCE)  # else its cells are never run
+        expect(page.get_by_text("| Idle")).to_be_visible(
+            timeout=1000 * PATIENCE
+        )  # else its cells are never run
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         page.wait_for_selector(".idf-pictures img", timeout=1000 * PATIENCE, state="attached")
@@ -242,7 +306,12 @@ def test_jupyterlab_runs_the_notebook_with_its_controls(browser, tmp_path):
         eps = page.get_by_role("slider", name="eps")
         eps.press("ArrowRight")
         shows(page, "eps 0.052")
-        assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+        assert (
+            page.locator(
+                ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
+            ).count()
+            == 0
+        )
         shot(page, "lab", tmp_path)
         page.close()
     finally:

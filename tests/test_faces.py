@@ -47,14 +47,23 @@ def test_same_seed_same_face_in_any_batch(size):
     assert together.images.flatten(1).unique(dim=0).shape[0] == 40
     for seed in (0, 17, 39):
         alone = render_faces([seed], size)
-        assert_equal(alone, FaceBatch(*(getattr(together, name)[seed:seed + 1] for name in
-                                        ("images", "attributes", "landmarks", "labels"))))
+        assert_equal(
+            alone,
+            FaceBatch(
+                *(
+                    getattr(together, name)[seed : seed + 1]
+                    for name in ("images", "attributes", "landmarks", "labels")
+                )
+            ),
+        )
 
 
 def test_same_face_at_any_size(faces):
     large = render_faces(SEEDS, 256)
     assert torch.equal(large.attributes, faces.attributes)
-    torch.testing.assert_close((large.landmarks + .5) / 4, faces.landmarks + .5, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        (large.landmarks + 0.5) / 4, faces.landmarks + 0.5, atol=1e-3, rtol=0
+    )
     shrunk = torch.nn.functional.avg_pool2d(large.images.float(), 4)
     same = (shrunk - faces.images).abs().mean()
     other = (shrunk.roll(1, 0) - faces.images).abs().mean()
@@ -65,9 +74,19 @@ def test_one_hair_colour_and_the_promised_shares():
     attributes = render_faces(range(1000), 32).attributes.float()
     share = dict(zip(ATTRIBUTES, attributes.mean(0).tolist()))
     assert sum(attributes[:, ATTRIBUTES.index(name)] for name in HAIR).eq(1).all()
-    for name, expected in dict.fromkeys(HAIR, .25).items() | dict(
-            Eyeglasses=.4, Smiling=.5, No_Beard=.65, Bangs=.4, Pale_Skin=.25, Wearing_Hat=.15, Young=.7).items():
-        assert share[name] == pytest.approx(expected, abs=.06), name
+    for name, expected in (
+        dict.fromkeys(HAIR, 0.25).items()
+        | dict(
+            Eyeglasses=0.4,
+            Smiling=0.5,
+            No_Beard=0.65,
+            Bangs=0.4,
+            Pale_Skin=0.25,
+            Wearing_Hat=0.15,
+            Young=0.7,
+        ).items()
+    ):
+        assert share[name] == pytest.approx(expected, abs=0.06), name
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
@@ -92,7 +111,11 @@ def test_smile_changes_the_face_but_not_its_frame():
     assert (change[:, mouth].mean(1) > 5 * change[:, ~mouth].mean(1)).all()
     assert change[area(neutral, "background") | area(neutral, "cloth")].max() <= 2
     corners = smiling.landmarks[:, [48, 54]] - neutral.landmarks[:, [48, 54]]
-    assert (corners[..., 1] < -1).all() and (corners[:, 0, 0] < -.5).all() and (corners[:, 1, 0] > .5).all()
+    assert (
+        (corners[..., 1] < -1).all()
+        and (corners[:, 0, 0] < -0.5).all()
+        and (corners[:, 1, 0] > 0.5).all()
+    )
     assert (area(smiling, "mouth").sum((1, 2)) > area(neutral, "mouth").sum((1, 2)) + 5).all()
 
 
@@ -112,16 +135,35 @@ def test_hair_and_skin_colours_are_told_apart():
         colour[name] = mean_colour(batch, area(batch, "hair"))
     light = {name: value.mean(1) for name, value in colour.items()}
     warm = {name: value[:, 0] - value[:, 2] for name, value in colour.items()}
-    assert light["Black_Hair"].max() < light["Brown_Hair"].min() < light["Brown_Hair"].max() < light["Blond_Hair"].min()
+    assert (
+        light["Black_Hair"].max()
+        < light["Brown_Hair"].min()
+        < light["Brown_Hair"].max()
+        < light["Blond_Hair"].min()
+    )
     assert light["Gray_Hair"].min() > light["Brown_Hair"].max()
     assert warm["Gray_Hair"].max() < 15 < 60 < warm["Blond_Hair"].min()
-    pale, other = (render_faces(SEEDS, 64, Pale_Skin=value, No_Beard=True) for value in (True, False))
-    assert (mean_colour(pale, area(pale, "nose")).min(1).values.min()
-            > mean_colour(other, area(other, "nose")).min(1).values.max())
+    pale, other = (
+        render_faces(SEEDS, 64, Pale_Skin=value, No_Beard=True) for value in (True, False)
+    )
+    assert (
+        mean_colour(pale, area(pale, "nose")).min(1).values.min()
+        > mean_colour(other, area(other, "nose")).min(1).values.max()
+    )
 
 
 def test_labels_are_there(faces):
-    always = {"background", "skin", "nose", "left eye", "right eye", "lower lip", "hair", "neck", "cloth"}
+    always = {
+        "background",
+        "skin",
+        "nose",
+        "left eye",
+        "right eye",
+        "lower lip",
+        "hair",
+        "neck",
+        "cloth",
+    }
     for name in always:
         assert area(faces, name).flatten(1).any(1).all(), name
     for name, attribute in (("glasses", "Eyeglasses"), ("hat", "Wearing_Hat")):
@@ -136,10 +178,18 @@ def test_landmarks_lie_in_the_picture_and_in_order(faces):
     assert points.min() > 0 and points.max() < 63
     x, y = points.unbind(-1)
     for start, stop in ((0, 17), (17, 22), (22, 27), (31, 36), (48, 55), (60, 65)):
-        assert (x[:, start + 1:stop] > x[:, start:stop - 1]).all(), start
+        assert (x[:, start + 1 : stop] > x[:, start : stop - 1]).all(), start
     assert (y[:, 28:31] > y[:, 27:30]).all()
-    middle = {name: points[:, start:stop].mean(1) for name, start, stop in
-              (("brows", 17, 27), ("eyes", 36, 48), ("nose", 31, 36), ("mouth", 48, 68), ("chin", 8, 9))}
+    middle = {
+        name: points[:, start:stop].mean(1)
+        for name, start, stop in (
+            ("brows", 17, 27),
+            ("eyes", 36, 48),
+            ("nose", 31, 36),
+            ("mouth", 48, 68),
+            ("chin", 8, 9),
+        )
+    }
     heights = torch.stack([value[:, 1] for value in middle.values()])
     assert (heights[1:] > heights[:-1] + 2).all()
     assert (x[:, 39] < x[:, 42]).all() and (y[:, 37:39] < y[:, 40:42]).all()
@@ -148,25 +198,44 @@ def test_landmarks_lie_in_the_picture_and_in_order(faces):
 def test_landmarks_agree_with_the_labels():
     """Left and right are the person's: points 36-41 frame the eye on the picture's left, the *right* eye."""
     faces = render_faces(SEEDS, 256, Bangs=False, Wearing_Hat=False)
-    grid = torch.arange(256.)
-    for name, points in (("right eye", slice(36, 42)), ("left eye", slice(42, 48)), ("right brow", slice(17, 22)),
-                         ("left brow", slice(22, 27))):
+    grid = torch.arange(256.0)
+    for name, points in (
+        ("right eye", slice(36, 42)),
+        ("left eye", slice(42, 48)),
+        ("right brow", slice(17, 22)),
+        ("left brow", slice(22, 27)),
+    ):
         mask = area(faces, name).float()
         assert mask.sum((1, 2)).min() > 60, name
-        centre = torch.stack([(mask.sum(1) * grid).sum(1), (mask.sum(2) * grid).sum(1)], 1) / mask.sum((1, 2))[:, None]
+        centre = (
+            torch.stack([(mask.sum(1) * grid).sum(1), (mask.sum(2) * grid).sum(1)], 1)
+            / mask.sum((1, 2))[:, None]
+        )
         error = (centre - faces.landmarks[:, points].mean(1)).norm(dim=1)
         assert error.max() < 8, name
     nose_tip = faces.landmarks[:, 30].round().long()
-    assert (faces.labels[torch.arange(len(nose_tip)), nose_tip[:, 1], nose_tip[:, 0]] == LABELS.index("nose")).all()
+    assert (
+        faces.labels[torch.arange(len(nose_tip)), nose_tip[:, 1], nose_tip[:, 0]]
+        == LABELS.index("nose")
+    ).all()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(seeds=[0], Moustache=True), "Moustache"), (dict(seeds=[0], Smiling=1), "Smiling"),
-    (dict(seeds=[0], size=31), "size"), (dict(seeds=[0], size=257), "size"), (dict(seeds=[0], size=64.), "size"),
-    (dict(seeds=[]), "seeds"), (dict(seeds=[-1]), "seeds"), (dict(seeds=["a"]), "seeds"), (dict(seeds=5), "seeds"),
-    (dict(seeds=[0], Black_Hair=True, Blond_Hair=True), "hair colour"),
-    (dict(seeds=[0], **dict.fromkeys(HAIR, False)), "hair colour"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(seeds=[0], Moustache=True), "Moustache"),
+        (dict(seeds=[0], Smiling=1), "Smiling"),
+        (dict(seeds=[0], size=31), "size"),
+        (dict(seeds=[0], size=257), "size"),
+        (dict(seeds=[0], size=64.0), "size"),
+        (dict(seeds=[]), "seeds"),
+        (dict(seeds=[-1]), "seeds"),
+        (dict(seeds=["a"]), "seeds"),
+        (dict(seeds=5), "seeds"),
+        (dict(seeds=[0], Black_Hair=True, Blond_Hair=True), "hair colour"),
+        (dict(seeds=[0], **dict.fromkeys(HAIR, False)), "hair colour"),
+    ],
+)
 def test_user_errors(arguments, message):
     with pytest.raises(UserError, match=message):
         render_faces(**arguments)

@@ -65,7 +65,15 @@ def test_bars_stand_beside_each_other_or_apart():
 
 
 def row(method: str, eps: float) -> dict:
-    return {"method": method, "eps": eps, "psnr": 30 + eps, "l2": eps, "lpips": eps, "perceptual": None, "dsr": eps}
+    return {
+        "method": method,
+        "eps": eps,
+        "psnr": 30 + eps,
+        "l2": eps,
+        "lpips": eps,
+        "perceptual": None,
+        "dsr": eps,
+    }
 
 
 def test_eps_curves_draw_every_method_and_say_what_is_left_out():
@@ -75,7 +83,9 @@ def test_eps_curves_draw_every_method_and_say_what_is_left_out():
     assert [list(line.get_xdata()) for line in psnr.lines] == [[0.01, 0.05]] * 2
     assert list(lpips.lines[0].get_ydata()) == [0.01, 0.05]
     assert "no network" in texts(figure)
-    assert all(list(axis.get_xticks()) == [0.01, 0.05] for axis in figure.axes[:4]), "a panel left out takes no ticks away"
+    assert all(list(axis.get_xticks()) == [0.01, 0.05] for axis in figure.axes[:4]), (
+        "a panel left out takes no ticks away"
+    )
     assert psnr.lines[0].get_color() != psnr.lines[1].get_color()
 
 
@@ -96,13 +106,18 @@ def test_radial_power_of_white_noise_is_flat_at_its_variance():
     assert figures.radial_power(noise)[1] == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("draw", [
-    lambda x: figures.counterfactuals(x[:3], x[3:], ["Black_Hair", "Young", "Bangs"]),
-    lambda x: figures.anatomy(x[0], torch.rand(68, 2) * S, torch.arange(S).remainder(3).expand(S, S), ("a", "b", "c")),
-    lambda x: figures.lbp_comparison({"x": x[0], "y": x[1]}),
-    lambda x: figures.spectra({"ours": x, "noise": -x}),
-    lambda x: figures.curves({"loss": {"a": ([1, 2], [3, 4])}}),
-])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: figures.counterfactuals(x[:3], x[3:], ["Black_Hair", "Young", "Bangs"]),
+        lambda x: figures.anatomy(
+            x[0], torch.rand(68, 2) * S, torch.arange(S).remainder(3).expand(S, S), ("a", "b", "c")
+        ),
+        lambda x: figures.lbp_comparison({"x": x[0], "y": x[1]}),
+        lambda x: figures.spectra({"ours": x, "noise": -x}),
+        lambda x: figures.curves({"loss": {"a": ([1, 2], [3, 4])}}),
+    ],
+)
 def test_other_figures_are_as_wide_as_the_notebook(draw, x):
     figure = draw(x)
     figure.canvas.draw()
@@ -140,7 +155,9 @@ def test_table_escapes_what_it_is_given():
 
 
 def test_fragility_shows_every_editor_in_each_panel():
-    values = {kind: {"surrogate": [0.001, 0.1], "apart": [0.002, 0.2]} for kind in ("grey", "coloured")}
+    values = {
+        kind: {"surrogate": [0.001, 0.1], "apart": [0.002, 0.2]} for kind in ("grey", "coloured")
+    }
     figure = figures.fragility(values, (0.0, 0.2, 0.7))
     for axis, kind in zip(figure.axes, values, strict=True):
         assert axis.get_title("left") == kind
@@ -150,11 +167,22 @@ def test_fragility_shows_every_editor_in_each_panel():
 
 
 def test_floors_show_the_mean_and_range_over_seeds():
-    rows = [{"method": method, "reference": reference, "l1": value, "lpips": None} for method, reference, value in (
-        ("reseed", "M", 0.02), ("reseed", "M", 0.04), ("ours", "M", 0.05), ("clean", "x", 0.06))]
+    rows = [
+        {"method": method, "reference": reference, "l1": value, "lpips": None}
+        for method, reference, value in (
+            ("reseed", "M", 0.02),
+            ("reseed", "M", 0.04),
+            ("ours", "M", 0.05),
+            ("clean", "x", 0.06),
+        )
+    ]
     left, right = figures.floors(rows).axes
     assert sorted(round(bar.get_width(), 6) for bar in left.patches) == [0.03, 0.05]
-    assert [label.get_text() for label in left.get_yticklabels()] == ["PG (ours)", "clean, another seed", "clean"]
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        "PG (ours)",
+        "clean, another seed",
+        "clean",
+    ]
     assert [round(bar.get_width(), 6) for bar in right.patches] == [0.06]
     *_, third = figures.floors([row | {"lpips": 2 * row["l1"]} for row in rows]).axes
     assert third.get_title("left") == "LPIPS against M"

@@ -11,17 +11,27 @@ import pytest
 from idf.config import ROOT, Config, VideoConfig
 
 SETTINGS = {field.name for cls in (Config, VideoConfig) for field in dataclasses.fields(cls)}
-ROWS = [[cell.strip() for cell in line.strip().strip("|").split(" | ")]
-        for line in (ROOT / "notebooks" / "GLOSSARY.md").read_text().splitlines()
-        if line.startswith("| ") and not line.startswith(("| symbol", "| term"))]
+ROWS = [
+    [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+    for line in (ROOT / "notebooks" / "GLOSSARY.md").read_text().splitlines()
+    if line.startswith("| ") and not line.startswith(("| symbol", "| term"))
+]
 NAMES = sorted({name for row in ROWS for name in re.findall(r"`(.+?)`", row[1])})
 
 
 @functools.cache
 def identifiers():
-    cells = [cell.source for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-             for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    return set(re.findall(r"\w+", "\n".join([*cells, *(path.read_text() for path in (ROOT / "idf").glob("*.py"))])))
+    cells = [
+        cell.source
+        for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code"
+    ]
+    return set(
+        re.findall(
+            r"\w+", "\n".join([*cells, *(path.read_text() for path in (ROOT / "idf").glob("*.py"))])
+        )
+    )
 
 
 def test_every_row_has_a_symbol_code_a_meaning_and_a_place():
@@ -32,8 +42,11 @@ def test_every_row_has_a_symbol_code_a_meaning_and_a_place():
 def test_every_code_name_exists(name):
     module, _, attribute = name.rpartition(".")
     if module:
-        found = (attribute in SETTINGS if module == "config" and attribute.islower()
-                 else hasattr(importlib.import_module(f"idf.{module}"), attribute))
+        found = (
+            attribute in SETTINGS
+            if module == "config" and attribute.islower()
+            else hasattr(importlib.import_module(f"idf.{module}"), attribute)
+        )
     else:
         found = name in identifiers()
     assert found
@@ -46,5 +59,17 @@ def test_the_names_of_both_scenarios_are_in_it():
     measured = "metrics.dsr metrics.psnr metrics.lpips metrics.lbp"
     assert set(" ".join((both, editing, films, measured)).split()) <= set(NAMES)
     told = " ".join(row[0] for row in ROWS)
-    for term in ("tau", "gray-box", "white-box", "black-box", "SD, DD", "ATS", "TDE", "DSR", "floor", "control", "judge"):
+    for term in (
+        "tau",
+        "gray-box",
+        "white-box",
+        "black-box",
+        "SD, DD",
+        "ATS",
+        "TDE",
+        "DSR",
+        "floor",
+        "control",
+        "judge",
+    ):
         assert term in told

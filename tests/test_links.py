@@ -20,13 +20,19 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[0-9]_*.ipynb"))
 
 
 def files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 @pytest.fixture
 def project(tmp_path):
     """A copy of the files that the command reads and writes, and of some that it must leave alone."""
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(
+        ROOT / "notebooks",
+        tmp_path / "notebooks",
+        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
+    )
     for name in ("README.md", "pyproject.toml", "environment.yml", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
@@ -58,9 +64,13 @@ def test_every_notebook_fetches_the_project_on_colab_before_it_imports_it(path):
     cells = nbformat.read(path, as_version=4).cells
     cell = next(cell for cell in cells if cell.id == "colab")
     place = cells.index(cell)
-    assert cell.metadata.tags == ["colab"] and not cell.outputs and len(cell.source.splitlines()) <= 5
+    assert (
+        cell.metadata.tags == ["colab"] and not cell.outputs and len(cell.source.splitlines()) <= 5
+    )
     assert cell.source == colab_cell(*repository(ROOT / "pyproject.toml"))
-    assert "parameters" in cells[place - 1].metadata.tags and cells[place - 1].source.startswith("import os\n")
+    assert "parameters" in cells[place - 1].metadata.tags and cells[place - 1].source.startswith(
+        "import os\n"
+    )
     assert not any("idf" in cell.source for cell in cells[:place] if cell.cell_type == "code")
 
 
@@ -69,32 +79,59 @@ def test_block_has_badges_and_a_link_for_each_notebook():
     links = re.findall(r"\]\((\S+?)\)", text)
     assert (ROOT / ".github/workflows/test.yml").exists() and (ROOT / "LICENSE").exists()
     assert "https://github.com/ada/faces/actions/workflows/test.yml" in links and "LICENSE" in links
-    assert "https://colab.research.google.com/github/ada/faces/blob/main/notebooks/01_surrogate.ipynb" in links
+    assert (
+        "https://colab.research.google.com/github/ada/faces/blob/main/notebooks/01_surrogate.ipynb"
+        in links
+    )
     assert "https://mybinder.org/v2/gh/ada/faces/main?labpath=notebooks%2F00_faces.ipynb" in links
-    assert "https://mybinder.org/v2/gh/ada/faces/main?urlpath=voila%2Frender%2Fnotebooks%2F10_explore.ipynb" in links
+    assert (
+        "https://mybinder.org/v2/gh/ada/faces/main?urlpath=voila%2Frender%2Fnotebooks%2F10_explore.ipynb"
+        in links
+    )
 
 
-@pytest.mark.parametrize("address", [
-    "https://github.com/ada/faces", "https://github.com/ada/faces/", "https://github.com/ada/faces.git"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://github.com/ada/faces",
+        "https://github.com/ada/faces/",
+        "https://github.com/ada/faces.git",
+    ],
+)
 def test_address_of_a_repository(tmp_path, address):
     settings = tmp_path / "pyproject.toml"
     settings.write_text(f'[project.urls]\nRepository = "{address}"\n')
     assert repository(settings) == ("ada", "faces")
 
 
-@pytest.mark.parametrize("text, words", [
-    ('[project.urls]\nRepository = "https://gitlab.com/ada/faces"', "'https://gitlab.com/ada/faces'"),
-    ('[project.urls]\nRepository = "https://github.com/ada"', "'https://github.com/ada'"),
-    ('[project.urls]\nRepository = "https://github.com/ada/faces?x=1"', "faces"),
-    ('[project.urls]\nRepository = "ada/faces"', "'ada/faces'"), ("[project.urls]\nRepository = 3", "is 3:"),
-    ('[project]\nname = "idf"', "'missing'"), ("[tool]", "cannot be read"), ("[project", "cannot be read"), (None, "read")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            '[project.urls]\nRepository = "https://gitlab.com/ada/faces"',
+            "'https://gitlab.com/ada/faces'",
+        ),
+        ('[project.urls]\nRepository = "https://github.com/ada"', "'https://github.com/ada'"),
+        ('[project.urls]\nRepository = "https://github.com/ada/faces?x=1"', "faces"),
+        ('[project.urls]\nRepository = "ada/faces"', "'ada/faces'"),
+        ("[project.urls]\nRepository = 3", "is 3:"),
+        ('[project]\nname = "idf"', "'missing'"),
+        ("[tool]", "cannot be read"),
+        ("[project", "cannot be read"),
+        (None, "read"),
+    ],
+)
 def test_setting_that_is_no_address_is_one_sentence_and_changes_nothing(project, text, words):
     settings = project / "pyproject.toml"
     settings.write_text(text) if text else settings.unlink()
     before = files(project)
     with pytest.raises(UserError) as error:
         write_links(project)
-    assert words in str(error.value) and "pyproject.toml" in str(error.value) and "\n" not in str(error.value)
+    assert (
+        words in str(error.value)
+        and "pyproject.toml" in str(error.value)
+        and "\n" not in str(error.value)
+    )
     assert files(project) == before
 
 
@@ -115,18 +152,39 @@ def execute(tmp_path, monkeypatch):
     pip.chmod(0o755)
     (tmp_path / "empty").mkdir()
     launch = "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
-    for place, before in (("colab", "import sys; sys.modules['google.colab'] = sys; "), ("elsewhere", "")):
+    for place, before in (
+        ("colab", "import sys; sys.modules['google.colab'] = sys; "),
+        ("elsewhere", ""),
+    ):
         folder = tmp_path / "kernels" / place
         folder.mkdir(parents=True)
-        (folder / "kernel.json").write_text(json.dumps({
-            "argv": [sys.executable, "-c", before + launch, "-f", "{connection_file}", "--log-level=CRITICAL"],
-            "display_name": place, "language": "python", "env": {"PATH": f"{pip.parent}{os.pathsep}{os.environ['PATH']}"}}))
+        (folder / "kernel.json").write_text(
+            json.dumps(
+                {
+                    "argv": [
+                        sys.executable,
+                        "-c",
+                        before + launch,
+                        "-f",
+                        "{connection_file}",
+                        "--log-level=CRITICAL",
+                    ],
+                    "display_name": place,
+                    "language": "python",
+                    "env": {"PATH": f"{pip.parent}{os.pathsep}{os.environ['PATH']}"},
+                }
+            )
+        )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
 
     def run(place, *codes):
         notebook = new_notebook(cells=[new_code_cell(code) for code in codes])
-        NotebookClient(notebook, kernel_name=place, resources={"metadata": {"path": str(tmp_path / "empty")}}).execute()
-        return ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
+        NotebookClient(
+            notebook, kernel_name=place, resources={"metadata": {"path": str(tmp_path / "empty")}}
+        ).execute()
+        return [
+            "".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells
+        ]
 
     return run
 
@@ -141,7 +199,9 @@ def test_colab_cell_fetches_the_project_once_on_colab(execute, tmp_path):
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *command], check=True)
     cell = colab_cell("ada", "faces").replace("https://github.com", f"file://{tmp_path}")
-    first, second, places = execute("colab", f"import os\n{cell}", cell, "import idf; print(idf.__file__, os.getcwd())")
+    first, second, places = execute(
+        "colab", f"import os\n{cell}", cell, "import idf; print(idf.__file__, os.getcwd())"
+    )
     assert first == second == "", "the second time nothing is left to do"
     clone = tmp_path / "empty" / "faces"
     assert places.split() == [str(clone / "idf" / "__init__.py"), str(clone / "notebooks")]
@@ -149,6 +209,8 @@ def test_colab_cell_fetches_the_project_once_on_colab(execute, tmp_path):
 
 
 def test_colab_cell_does_nothing_elsewhere(execute, tmp_path):
-    said, place = execute("elsewhere", "import os\n" + colab_cell("ada", "faces"), "print(os.getcwd())")
+    said, place = execute(
+        "elsewhere", "import os\n" + colab_cell("ada", "faces"), "print(os.getcwd())"
+    )
     assert said == "" and place.strip() == str(tmp_path / "empty")
     assert not list((tmp_path / "empty").iterdir()) and not (tmp_path / "pip.txt").exists()

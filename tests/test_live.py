@@ -25,8 +25,13 @@ def test_what_ships_is_used_and_nothing_trained(shipped, capsys):
 def test_only_what_is_missing_is_trained(shipped, capsys):
     folder = live.ready(CONFIG, "judge", "target_Res6")
     said = capsys.readouterr().out
-    assert "target_Res6; trained here for 2 iterations" in said and "judge" not in said.split("trained here")[0]
-    assert (folder / "judge.safetensors").read_bytes() == (shipped / "judge.safetensors").read_bytes()
+    assert (
+        "target_Res6; trained here for 2 iterations" in said
+        and "judge" not in said.split("trained here")[0]
+    )
+    assert (folder / "judge.safetensors").read_bytes() == (
+        shipped / "judge.safetensors"
+    ).read_bytes()
     weights.load_target(CONFIG, folder)
     assert not (shipped / "target_Res6.safetensors").exists()
 

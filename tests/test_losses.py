@@ -14,7 +14,11 @@ F64 = torch.float64
 
 def images(*values, dtype=torch.float32):
     """One flat 3 x 2 x 2 image per value; nested lists give leading dimensions."""
-    return torch.tensor(values, dtype=dtype)[..., None, None, None].expand(*torch.tensor(values).shape, 3, 2, 2).clone()
+    return (
+        torch.tensor(values, dtype=dtype)[..., None, None, None]
+        .expand(*torch.tensor(values).shape, 3, 2, 2)
+        .clone()
+    )
 
 
 def shift(x, c):
@@ -34,14 +38,19 @@ def test_infect_adds_eps_delta_and_clamps():
 
 
 def test_target_labels_make_hair_exclusive_and_flip_the_rest():
-    domains, hair = ("Black_Hair", "Smiling", "Blond_Hair", "Young"), ("Black_Hair", "Blond_Hair", "Grey")
+    domains, hair = (
+        ("Black_Hair", "Smiling", "Blond_Hair", "Young"),
+        ("Black_Hair", "Blond_Hair", "Grey"),
+    )
     c = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, 0]])
-    expected = torch.tensor([
-        [[1.0, 0, 0, 1], [1, 1, 0, 0]],  # black hair
-        [[1, 1, 0, 1], [0, 0, 1, 0]],  # smile flipped
-        [[0, 0, 1, 1], [0, 1, 1, 0]],  # blond hair
-        [[1, 0, 0, 0], [0, 1, 1, 1]],  # age flipped
-    ])
+    expected = torch.tensor(
+        [
+            [[1.0, 0, 0, 1], [1, 1, 0, 0]],  # black hair
+            [[1, 1, 0, 1], [0, 0, 1, 0]],  # smile flipped
+            [[0, 0, 1, 1], [0, 1, 1, 0]],  # blond hair
+            [[1, 0, 0, 0], [0, 1, 1, 1]],  # age flipped
+        ]
+    )
     assert_close(losses.target_labels(c, domains, hair), expected)
     assert c.tolist() == [[1, 0, 0, 1], [0, 1, 1, 0]]
 
@@ -58,22 +67,34 @@ def test_gradient_penalty_of_a_linear_critic():
     w = torch.zeros(3, 2, 2)
     w[0, 0, 0], w[2, 1, 1] = 3.0, 4.0  # the slope is w everywhere, of length 5
     real, fake = images(0.1, 0.2), images(0.3, -0.4)
-    penalty = losses.gradient_penalty(lambda x: (x * w).sum((1, 2, 3)), real, fake, torch.rand(2, 1, 1, 1))
+    penalty = losses.gradient_penalty(
+        lambda x: (x * w).sum((1, 2, 3)), real, fake, torch.rand(2, 1, 1, 1)
+    )
     assert_close(penalty, torch.tensor(16.0))  # (5 - 1)^2
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake():
     # D(x) = sum x^2 / 2 has slope x; x_hat = .25 * 0 + .75 * 1 in 12 numbers, of length .75 * sqrt(12)
-    penalty = losses.gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, images(0.0), images(1.0),
-                                      torch.full((1, 1, 1, 1), 0.25))
+    penalty = losses.gradient_penalty(
+        lambda x: x.square().sum((1, 2, 3)) / 2,
+        images(0.0),
+        images(1.0),
+        torch.full((1, 1, 1, 1), 0.25),
+    )
     assert penalty.item() == pytest.approx((0.75 * math.sqrt(12) - 1) ** 2)
 
 
 def test_gradient_penalty_reaches_the_critics_weights():
-    real, fake, alpha = random64(2, 3, 2, 2), random64(2, 3, 2, 2, seed=1), torch.rand(2, 1, 1, 1, dtype=F64)
+    real, fake, alpha = (
+        random64(2, 3, 2, 2),
+        random64(2, 3, 2, 2, seed=1),
+        torch.rand(2, 1, 1, 1, dtype=F64),
+    )
 
     def penalty(w):
-        return losses.gradient_penalty(lambda x: torch.tanh(x.flatten(1) @ w).sum(1), real, fake, alpha)
+        return losses.gradient_penalty(
+            lambda x: torch.tanh(x.flatten(1) @ w).sum(1), real, fake, alpha
+        )
 
     w = random64(12, 3, seed=2).requires_grad_()
     assert penalty(w).dtype == F64
@@ -82,7 +103,10 @@ def test_gradient_penalty_reaches_the_critics_weights():
 
 
 def test_classification_sums_over_domains_and_averages_over_the_batch():
-    logits, c = torch.tensor([[0.0, 0.0], [math.log(3), -math.log(3)]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    logits, c = (
+        torch.tensor([[0.0, 0.0], [math.log(3), -math.log(3)]]),
+        torch.tensor([[1.0, 0.0], [1.0, 1.0]]),
+    )
     # -ln of the probabilities 1/2, 1/2, 3/4 and 1/4
     expected = (math.log(2) + math.log(2) + math.log(4 / 3) + math.log(4)) / 2
     assert losses.classification(logits, c).item() == pytest.approx(expected, rel=1e-6)
@@ -91,15 +115,22 @@ def test_classification_sums_over_domains_and_averages_over_the_batch():
 
 def test_domain_weights_are_shares_of_the_change():
     x = images(0.0, 0.0)
-    y = images([0.1, 0.3], [0.6, 0.2])  # domain 0 changes the two images by .1 and .3, domain 1 by .6 and .2
+    y = images(
+        [0.1, 0.3], [0.6, 0.2]
+    )  # domain 0 changes the two images by .1 and .3, domain 1 by .6 and .2
     assert_close(losses.domain_weights(x, y), torch.tensor([[1 / 3], [2 / 3]]))
-    assert_close(losses.domain_weights(x, y, per_sample=True), torch.tensor([[1 / 7, 0.6], [6 / 7, 0.4]]))
+    assert_close(
+        losses.domain_weights(x, y, per_sample=True), torch.tensor([[1 / 7, 0.6], [6 / 7, 0.4]])
+    )
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_domain_weights_sum_to_one_and_are_equal_without_change(per_sample):
     x, y = random64(4, 3, 2, 2), random64(5, 4, 3, 2, 2, seed=1)
-    assert_close(losses.domain_weights(x, y, per_sample).sum(0), torch.ones(4 if per_sample else 1, dtype=F64))
+    assert_close(
+        losses.domain_weights(x, y, per_sample).sum(0),
+        torch.ones(4 if per_sample else 1, dtype=F64),
+    )
     still = losses.domain_weights(x, x.expand(5, -1, -1, -1, -1), per_sample)
     assert_close(still, torch.full_like(still, 0.2))
 
@@ -112,7 +143,9 @@ def test_basic_and_cycle_loss_are_minus_the_weighted_l1():
     assert_close(losses.cycle_loss(mu, a, b), expected)
     per_sample = torch.tensor([[0.5, 0.0], [0.5, 1.0]])
     assert_close(losses.basic_loss(per_sample, a, b), torch.tensor(-(0.5 * 0.1 + 1.0 * 0.4) / 2))
-    assert_close(losses.cycle_loss(mu, images(0.0, 0.0), b), torch.tensor(-(0.25 * 0.2 + 0.75 * 0.3)))  # x' of (B, ...)
+    assert_close(
+        losses.cycle_loss(mu, images(0.0, 0.0), b), torch.tensor(-(0.25 * 0.2 + 0.75 * 0.3))
+    )  # x' of (B, ...)
 
 
 def test_domain_loss_wants_unreal_faces_of_the_farthest_domain():
@@ -137,7 +170,9 @@ def test_influence_loss_by_hand():
     def editor(x, c):  # doubles, then shifts by .1 and .3
         return shift(2 * x, c)
 
-    terms = losses.influence_loss(editor, [flat_critic], x, c, x_infected, targets, weights=(10.0, 2.5, 1.0))
+    terms = losses.influence_loss(
+        editor, [flat_critic], x, c, x_infected, targets, weights=(10.0, 2.5, 1.0)
+    )
     # y is .1 and .3, so mu is 1/4 and 3/4; y' is .2 and .4, .1 from y; back at c it is .4 + .1 and .8 + .1
     bs, cyc = -0.1, -(0.25 * (0.5 - 0.05) + 0.75 * (0.9 - 0.05))
     dom = (2 * 0.2 + 2 * 0.4) / 2 + 2 * math.log(2)
@@ -148,7 +183,10 @@ def test_influence_loss_by_hand():
 def test_influence_loss_averages_its_critics():
     x, c = random64(2, 3, 2, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     targets = torch.stack([c, 1 - c])
-    critics = [flat_critic, lambda x: (x.square().mean((1, 2, 3), keepdim=True), x.flatten(1)[:, :2])]
+    critics = [
+        flat_critic,
+        lambda x: (x.square().mean((1, 2, 3), keepdim=True), x.flatten(1)[:, :2]),
+    ]
     run = lambda some: losses.influence_loss(shift, some, x, c, x + 0.05, targets)["total"]
     assert_close(2 * run(critics), run(critics[:1]) + run(critics[1:]))
 
@@ -157,7 +195,9 @@ def test_clean_forgeries_carry_no_gradient():
     x = random64(2, 3, 2, 2).requires_grad_()
     x_infected = (x.detach() + 0.05).requires_grad_()
     c = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    total = losses.influence_loss(shift, [flat_critic], x, c, x_infected, torch.stack([c, 1 - c]))["total"]
+    total = losses.influence_loss(shift, [flat_critic], x, c, x_infected, torch.stack([c, 1 - c]))[
+        "total"
+    ]
     to_x, to_infected = torch.autograd.grad(total, [x, x_infected], allow_unused=True)
     assert to_x is None and to_infected.abs().sum() > 0
 
@@ -175,7 +215,9 @@ def test_influence_loss_gradient(per_sample):
         return x.square().mean((1, 2, 3), keepdim=True), x.flatten(1) @ weight
 
     def total(x_infected):
-        return losses.influence_loss(editor, [critic], x, c, x_infected, targets, per_sample=per_sample)["total"]
+        return losses.influence_loss(
+            editor, [critic], x, c, x_infected, targets, per_sample=per_sample
+        )["total"]
 
     x_infected = (x + 0.2 * random64(2, 3, 2, 2, seed=6)).requires_grad_()
     assert total(x_infected).dtype == F64
@@ -185,17 +227,25 @@ def test_influence_loss_gradient(per_sample):
 def test_adversarial_and_critic_loss_by_hand():
     real, fake, alpha = images(0.5, 0.1), images(0.2, 0.0), torch.rand(2, 1, 1, 1)
     critic = lambda x: x.sum((1, 2, 3))  # of slope 1 in 12 numbers
-    assert losses.adversarial_loss(critic, fake).item() == pytest.approx(-1.2, rel=1e-6)  # -(2.4 + 0) / 2
+    assert losses.adversarial_loss(critic, fake).item() == pytest.approx(
+        -1.2, rel=1e-6
+    )  # -(2.4 + 0) / 2
     expected = 1.2 - 3.6 + 10 * (math.sqrt(12) - 1) ** 2
-    assert losses.critic_loss(critic, real, fake, alpha, 10.0).item() == pytest.approx(expected, rel=1e-5)
+    assert losses.critic_loss(critic, real, fake, alpha, 10.0).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_adversarial_and_critic_loss_gradients():
     w, alpha = random64(12, 3, seed=2).requires_grad_(), torch.rand(2, 1, 1, 1, dtype=F64)
     real, fake = random64(2, 3, 2, 2), random64(2, 3, 2, 2, seed=1)
-    assert gradcheck(lambda w: losses.critic_loss(lambda x: torch.tanh(x.flatten(1) @ w), real, fake, alpha), w)
-    assert gradcheck(lambda x: losses.adversarial_loss(lambda x: torch.tanh(x.flatten(1) @ w.detach()), x),
-                     fake.clone().requires_grad_())
+    assert gradcheck(
+        lambda w: losses.critic_loss(lambda x: torch.tanh(x.flatten(1) @ w), real, fake, alpha), w
+    )
+    assert gradcheck(
+        lambda x: losses.adversarial_loss(lambda x: torch.tanh(x.flatten(1) @ w.detach()), x),
+        fake.clone().requires_grad_(),
+    )
 
 
 def test_half_precision_becomes_fp32():

@@ -26,7 +26,9 @@ def test_l1_l2_and_psnr_by_hand():
     b[0, 0] = -0.3  # one channel of three
     assert_close(metrics.l1(a, b), torch.tensor([(0.1 + 0.1 + 0.3) / 3, 0.4]))
     assert_close(metrics.l2(a, b), torch.tensor([(0.01 + 0.01 + 0.09) / 3, 0.16]))
-    assert_close(metrics.psnr(a, b), torch.tensor([10 * math.log10(4 * 3 / 0.11), 10 * math.log10(4 / 0.16)]))
+    assert_close(
+        metrics.psnr(a, b), torch.tensor([10 * math.log10(4 * 3 / 0.11), 10 * math.log10(4 / 0.16)])
+    )
 
 
 def test_leading_dimensions_are_kept():
@@ -40,11 +42,15 @@ def test_psnr_is_the_usual_one_of_8_bit_pictures():
     random = np.random.default_rng(0)
     a = random.integers(0, 256, (3, 16, 16), dtype=np.uint8)
     b = (a.astype(int) + random.integers(-9, 10, a.shape)).clip(0, 255).astype(np.uint8)
-    assert metrics.psnr(to_model(a), to_model(b)).item() == pytest.approx(peak_signal_noise_ratio(a, b), abs=1e-4)
+    assert metrics.psnr(to_model(a), to_model(b)).item() == pytest.approx(
+        peak_signal_noise_ratio(a, b), abs=1e-4
+    )
 
 
 def test_psnr_of_equal_images_is_finite():
-    assert metrics.psnr(flat(0.3), flat(0.3)).item() == pytest.approx(10 * math.log10(4e12), rel=1e-5)
+    assert metrics.psnr(flat(0.3), flat(0.3)).item() == pytest.approx(
+        10 * math.log10(4e12), rel=1e-5
+    )
 
 
 def test_half_precision_is_measured_in_fp32():
@@ -56,7 +62,9 @@ def test_half_precision_is_measured_in_fp32():
 def test_dsr_counts_pairs_above_the_threshold():
     just_below, just_above = math.sqrt(0.0499), math.sqrt(0.0501)
     y = torch.zeros(2, 3, 3, 4, 4)
-    y_infected = flat(0.0, just_below, just_above, -just_above, 1.0, -just_below).view(2, 3, 3, 4, 4)
+    y_infected = flat(0.0, just_below, just_above, -just_above, 1.0, -just_below).view(
+        2, 3, 3, 4, 4
+    )
     assert metrics.dsr(y, y_infected) == pytest.approx(3 / 6)
     assert metrics.dsr(y[0], y_infected[0]) == pytest.approx(1 / 3)
     assert metrics.dsr(y, y) == 0.0
@@ -65,9 +73,15 @@ def test_dsr_counts_pairs_above_the_threshold():
 def test_edit_success_by_a_hand_made_table():
     # two domains that are flipped, three images
     c = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
-    targets = torch.stack([torch.tensor([[1.0, 1], [0, 1], [1, 0]]), torch.tensor([[0.0, 0], [1, 0], [0, 1]])])
-    seen = torch.tensor([[[1, 0], [1, 1], [1, 1]],  # attribute 0 asked 1 0 1: seen 1 1 1, two of three
-                         [[0, 1], [0, 1], [1, 1]]]).bool()  # attribute 1 asked 0 0 1: seen 1 1 1, one of three
+    targets = torch.stack(
+        [torch.tensor([[1.0, 1], [0, 1], [1, 0]]), torch.tensor([[0.0, 0], [1, 0], [0, 1]])]
+    )
+    seen = torch.tensor(
+        [
+            [[1, 0], [1, 1], [1, 1]],  # attribute 0 asked 1 0 1: seen 1 1 1, two of three
+            [[0, 1], [0, 1], [1, 1]],
+        ]
+    ).bool()  # attribute 1 asked 0 0 1: seen 1 1 1, one of three
     assert metrics.edit_success(seen, targets, c) == (3, 6)
 
 
@@ -78,7 +92,10 @@ def test_edit_success_asks_only_for_changes():
     perfect = targets.bool()
     assert metrics.edit_success(perfect, targets, c) == (2, 2)
     assert metrics.edit_success(~perfect, targets, c) == (0, 2)
-    assert metrics.edit_success(c.bool().expand(2, 2, 2), targets, c) == (0, 2)  # nothing was changed
+    assert metrics.edit_success(c.bool().expand(2, 2, 2), targets, c) == (
+        0,
+        2,
+    )  # nothing was changed
 
 
 def test_lbp_of_one_neighbourhood_by_hand():
@@ -94,10 +111,14 @@ def test_lbp_of_one_neighbourhood_by_hand():
 
 def test_lbp_is_scikit_images():
     random = torch.Generator().manual_seed(0)
-    images = [torch.randint(0, 256, (64, 64), generator=random, dtype=torch.uint8) for _ in range(8)]
+    images = [
+        torch.randint(0, 256, (64, 64), generator=random, dtype=torch.uint8) for _ in range(8)
+    ]
     images += [image // 64 * 64 for image in images]  # neighbours that are equally light
     for grey in (*images, render_faces([3_000_000], 64).images[0, 1]):
-        assert np.array_equal(metrics.lbp(to_model(grey.expand(3, -1, -1))), local_binary_pattern(grey.numpy(), 8, 1))
+        assert np.array_equal(
+            metrics.lbp(to_model(grey.expand(3, -1, -1))), local_binary_pattern(grey.numpy(), 8, 1)
+        )
 
 
 def test_lbp_does_not_see_a_plain_brightening_but_sees_noise():
@@ -124,8 +145,13 @@ def test_without_a_backbone_one_sentence_says_so(no_network, capfd):
     for _ in range(2):
         with pytest.raises(metrics.Unavailable) as error:
             metrics.lpips(x, x)
-        assert str(error.value) == "LPIPS is left out: its pretrained backbone cannot be downloaded (OSError)."
-    with pytest.raises(metrics.Unavailable, match=r"^The perceptual loss is left out: .* \(RuntimeError\)\.$"):
+        assert (
+            str(error.value)
+            == "LPIPS is left out: its pretrained backbone cannot be downloaded (OSError)."
+        )
+    with pytest.raises(
+        metrics.Unavailable, match=r"^The perceptual loss is left out: .* \(RuntimeError\)\.$"
+    ):
         metrics.perceptual(x, x)
     assert capfd.readouterr() == ("", "")
 
@@ -175,7 +201,9 @@ def test_perceptual_loss_normalises_as_vgg_wants_it(monkeypatch):
     seen = []
     monkeypatch.setattr(metrics, "_vgg16_relu2_2", lambda: Spy(seen))
     metrics.perceptual(flat(-1.0), flat(1.0))
-    assert_close(seen[0][0, :, 0, 0], torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]))
+    assert_close(
+        seen[0][0, :, 0, 0], torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    )
 
 
 class Spy(torch.nn.Module):
@@ -192,7 +220,9 @@ def test_vgg_is_cut_after_relu2_2(monkeypatch):
     import torchvision
 
     build = torchvision.models.vgg16
-    monkeypatch.setattr(torchvision.models, "vgg16", lambda weights: build(weights=None, init_weights=False))
+    monkeypatch.setattr(
+        torchvision.models, "vgg16", lambda weights: build(weights=None, init_weights=False)
+    )
     layers = list(metrics._vgg16_relu2_2())
     convs = [layer.out_channels for layer in layers if isinstance(layer, torch.nn.Conv2d)]
     assert convs == [64, 64, 128, 128] and isinstance(layers[-1], torch.nn.ReLU)

@@ -42,7 +42,9 @@ def test_generators(name, size):
     assert y.shape == x.shape and y.abs().max() <= 1
     assert (editor(x, 1 - c) - y).abs().max() > 1e-4  # the label is heard
     assert_close(editor.eval()(x, c), y)  # instance norm has no other mode
-    assert_close(editor(x[1:], c[1:]), y[1:], rtol=1e-3, atol=1e-4)  # nor does an image depend on its batch
+    assert_close(
+        editor(x[1:], c[1:]), y[1:], rtol=1e-3, atol=1e-4
+    )  # nor does an image depend on its batch
     y.mean().backward()
     assert all(p.grad is not None for p in editor.parameters())
 
@@ -54,8 +56,15 @@ def test_unknown_generator():
 
 def test_the_generators_differ_as_the_paper_says():
     blocks = lambda network: sum(type(m).__name__ == "ResidualBlock" for m in network.modules())
-    assert [blocks(net) for net in (Res(5, 4, 6), Res(5, 4, 9), CNet(5, 4), UNet128(5, 4))] == [6, 9, 0, 0]
-    down = lambda network: sum(isinstance(m, nn.Conv2d) and m.stride == (2, 2) for m in network.modules())
+    assert [blocks(net) for net in (Res(5, 4, 6), Res(5, 4, 9), CNet(5, 4), UNet128(5, 4))] == [
+        6,
+        9,
+        0,
+        0,
+    ]
+    down = lambda network: sum(
+        isinstance(m, nn.Conv2d) and m.stride == (2, 2) for m in network.modules()
+    )
     assert [down(CNet(5, 4)), down(UNet128(5, 4, 128)), down(UNet128(5, 4, 32))] == [4, 7, 5]
 
 
@@ -108,7 +117,11 @@ def test_an_affine_poisoner_may_become_a_brightness_slider():
     poisoner = PoisonGenerator(4, 3, affine=True).train()
     nn.init.constant_(poisoner.last[1].bias, 9.0)
     assert poisoner(pictures(2, 32)).min() > 0.9
-    assert not [name for name in PoisonGenerator(4, 3).state_dict() if name.startswith(("last.1.weight", "last.1.bias"))]
+    assert not [
+        name
+        for name in PoisonGenerator(4, 3).state_dict()
+        if name.startswith(("last.1.weight", "last.1.bias"))
+    ]
 
 
 def test_frozen_passes_gradients_through_to_the_input():
@@ -121,8 +134,13 @@ def test_frozen_passes_gradients_through_to_the_input():
 class PublishedBlock(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.main = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), published_norm(width), nn.ReLU(),
-                                  nn.Conv2d(width, width, 3, 1, 1, bias=False), published_norm(width))
+        self.main = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            published_norm(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            published_norm(width),
+        )
 
     def forward(self, h):
         return self.main(h) + h
@@ -137,10 +155,16 @@ class PublishedGenerator(nn.Module):
 
     def __init__(self, width, domains, blocks):
         super().__init__()
-        plan = [(nn.Conv2d, 3 + domains, width, 7, 1, 3), (nn.Conv2d, width, 2 * width, 4, 2, 1),
-                (nn.Conv2d, 2 * width, 4 * width, 4, 2, 1), (nn.ConvTranspose2d, 4 * width, 2 * width, 4, 2, 1),
-                (nn.ConvTranspose2d, 2 * width, width, 4, 2, 1)]
-        stages = [[kind(*shape, bias=False), published_norm(shape[1]), nn.ReLU()] for kind, *shape in plan]
+        plan = [
+            (nn.Conv2d, 3 + domains, width, 7, 1, 3),
+            (nn.Conv2d, width, 2 * width, 4, 2, 1),
+            (nn.Conv2d, 2 * width, 4 * width, 4, 2, 1),
+            (nn.ConvTranspose2d, 4 * width, 2 * width, 4, 2, 1),
+            (nn.ConvTranspose2d, 2 * width, width, 4, 2, 1),
+        ]
+        stages = [
+            [kind(*shape, bias=False), published_norm(shape[1]), nn.ReLU()] for kind, *shape in plan
+        ]
         middle = [PublishedBlock(4 * width) for _ in range(blocks)]
         end = [nn.Conv2d(width, 3, 7, 1, 3, bias=False), nn.Tanh()]
         self.main = nn.Sequential(*sum(stages[:3], []), *middle, *sum(stages[3:], []), *end)
@@ -154,7 +178,9 @@ class PublishedDiscriminator(nn.Module):
     def __init__(self, width, domains):
         super().__init__()
         widths = [3] + [width * 2**i for i in range(6)]
-        stages = [[nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.01)] for a, b in zip(widths, widths[1:])]
+        stages = [
+            [nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.01)] for a, b in zip(widths, widths[1:])
+        ]
         self.main = nn.Sequential(*sum(stages, []))
         self.conv1 = nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False)
         self.conv2 = nn.Conv2d(widths[-1], domains, 2, bias=False)  # 128 px, halved six times
@@ -167,7 +193,11 @@ def shaken(network):
     """Random values in every parameter and statistic, as after training."""
     for value in network.state_dict().values():
         if value.is_floating_point():
-            value.copy_(torch.rand_like(value) * 0.2 + 0.5 if value.dim() == 1 else torch.randn_like(value) * 0.1)
+            value.copy_(
+                torch.rand_like(value) * 0.2 + 0.5
+                if value.dim() == 1
+                else torch.randn_like(value) * 0.1
+            )
     return network
 
 
@@ -175,8 +205,14 @@ def shaken(network):
 def test_the_published_generator_loads_strictly_and_gives_its_outputs(blocks):
     published, ours = shaken(PublishedGenerator(16, 5, blocks)), Res(5, 16, blocks)
     state = published.state_dict()
-    assert {"main.0.weight", "main.1.running_mean", "main.9.main.0.weight", "main.9.main.4.bias",
-            f"main.{9 + blocks}.weight", f"main.{15 + blocks}.weight"} <= set(state)
+    assert {
+        "main.0.weight",
+        "main.1.running_mean",
+        "main.9.main.0.weight",
+        "main.9.main.4.bias",
+        f"main.{9 + blocks}.weight",
+        f"main.{15 + blocks}.weight",
+    } <= set(state)
     names = set(state)
     ours.load_state_dict(state, strict=True)
     assert set(state) == names  # the caller's dictionary keeps its running statistics
@@ -190,7 +226,12 @@ def test_the_published_generator_loads_strictly_and_gives_its_outputs(blocks):
 
 def test_the_published_discriminator_loads_strictly_and_gives_its_outputs():
     published, ours = shaken(PublishedDiscriminator(8, 5)), DomainDiscriminator(128, 5, 8)
-    assert set(published.state_dict()) >= {"main.0.weight", "main.10.bias", "conv1.weight", "conv2.weight"}
+    assert set(published.state_dict()) >= {
+        "main.0.weight",
+        "main.10.bias",
+        "conv1.weight",
+        "conv2.weight",
+    }
     ours.load_state_dict(published.state_dict(), strict=True)
     x = pictures(2, 128)
     for a, b in zip(ours(x), published(x), strict=True):

@@ -21,7 +21,9 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 
 def cells(path, kind=None):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)]
+    return [
+        cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)
+    ]
 
 
 def outputs(path):
@@ -33,8 +35,15 @@ def parameters(path):
 
 
 def test_the_notebooks_of_both_scenarios_are_there():
-    wanted = ["00_faces", "01_surrogate", "02_poison_generator", "03_attribute_defence", "05_face_masks",
-              "06_face2face_poisoning", "07_reenactment_defence"]
+    wanted = [
+        "00_faces",
+        "01_surrogate",
+        "02_poison_generator",
+        "03_attribute_defence",
+        "05_face_masks",
+        "06_face2face_poisoning",
+        "07_reenactment_defence",
+    ]
     assert [path.stem for path in NOTEBOOKS if path.stem in wanted] == wanted
 
 
@@ -45,7 +54,11 @@ def test_starts_with_a_title_and_standard_parameters(path):
     known = parameters(path)
     assert {"preset", "seed"} <= set(known) and len({"data_root", "video"} & set(known)) == 1
     assert known["preset"]["default"].endswith('"demo")') and known["seed"]["default"] == "0"
-    assert all(known[name]["default"] == '""' for name in ("data_root", "video", "landmarks") if name in known)
+    assert all(
+        known[name]["default"] == '""'
+        for name in ("data_root", "video", "landmarks")
+        if name in known
+    )
     assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
 
 
@@ -62,7 +75,9 @@ def test_is_clean_for_a_stranger(path):
     notebook = nbformat.read(path, as_version=4)
     assert not {"papermill", "widgets"} & set(notebook.metadata)
     for cell in notebook.cells:
-        assert "papermill" not in cell.metadata and "injected-parameters" not in cell.metadata.get("tags", [])
+        assert "papermill" not in cell.metadata and "injected-parameters" not in cell.metadata.get(
+            "tags", []
+        )
 
 
 def test_every_cell_runs_and_checked_outputs_agree(tmp_path):
@@ -73,9 +88,24 @@ def test_every_cell_runs_and_checked_outputs_agree(tmp_path):
     assert NOTEBOOKS
     run = [with_answers(path, tmp_path) if path in WITH_EXERCISES else path for path in NOTEBOOKS]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--nbval-lax", "--nbval-current-env",
-         "--nbval-cell-timeout=300", "-p", "no:cacheprovider", *map(str, run)],
-        cwd=ROOT, text=True, capture_output=True)
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "tests.conftest",
+            "--nbval-lax",
+            "--nbval-current-env",
+            "--nbval-cell-timeout=300",
+            "-p",
+            "no:cacheprovider",
+            *map(str, run),
+        ],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert f"{sum(len(cells(path, 'code')) for path in run)} passed" in result.stdout
 
@@ -106,15 +136,25 @@ def test_idf_run_gathers_the_notebooks(option, tmp_path, request):
     """Given data, those that take such data run on it; without, all run on what is drawn."""
     wanted, given = NOTEBOOKS, []
     if option:
-        fixture, parameter = {"--data": ("celeba", "data_root"), "--video": ("film", "video")}[option]
-        wanted, given = [p for p in NOTEBOOKS if parameter in parameters(p)], [option, str(request.getfixturevalue(fixture))]
+        fixture, parameter = {"--data": ("celeba", "data_root"), "--video": ("film", "video")}[
+            option
+        ]
+        wanted, given = (
+            [p for p in NOTEBOOKS if parameter in parameters(p)],
+            [option, str(request.getfixturevalue(fixture))],
+        )
     result = subprocess.run(
         [sys.executable, "-m", "idf", "run", "--preset", "smoke", "--out", str(tmp_path), *given],
-        cwd=ROOT, text=True, capture_output=True)
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     page = (tmp_path / "index.html").read_text()
     assert wanted and page.count("<td>done</td>") == len(wanted)
-    assert ("CelebA, " in page) == (option == "--data") and ("the video " in page) == (option == "--video")
+    assert ("CelebA, " in page) == (option == "--data") and ("the video " in page) == (
+        option == "--video"
+    )
     for path in wanted:
         assert f'href="{path.stem}.html"' in page and f'href="{path.name}"' in page
         assert (tmp_path / f"{path.stem}.html").stat().st_size > 10_000

@@ -59,13 +59,17 @@ def test_a_search_finds_more_than_its_start_and_keeps_to_eps(frames):
     start[::2] = -1  # as many lighter squares as darker ones, which lead the finder nowhere
     before, moved = start.clone(), []
     for queries in (0, 60):
-        pattern, image = search(x, easily_led, EPS, queries, start, torch.Generator().manual_seed(0))
+        pattern, image = search(
+            x, easily_led, EPS, queries, start, torch.Generator().manual_seed(0)
+        )
         published = image.float() / 127.5 - 1
         assert image.dtype == torch.uint8 and (published - x).abs().max() <= EPS + 1 / 255
         moved.append(expression_error(look(easily_led, published), look(easily_led, x)))
         assert pattern.abs().eq(1).all()
     assert moved[1] > 2 * moved[0] and torch.equal(start, before)
-    assert search(x, easily_led, EPS, 60, start, torch.Generator().manual_seed(0))[1].equal(image), "repeats by its seed"
+    assert search(x, easily_led, EPS, 60, start, torch.Generator().manual_seed(0))[1].equal(
+        image
+    ), "repeats by its seed"
 
 
 def test_a_frame_without_a_face_is_published_with_the_pattern_so_far(frames):
@@ -81,4 +85,6 @@ def test_a_searched_film_is_kept(frames, tmp_path):
     assert len(asked) == 4 * len(frames) and first.images.shape == frames.images.shape
     again = move_landmarks(frames, find, EPS, 2, 0, tmp_path / "film")
     assert len(asked) == 4 * len(frames) and np.array_equal(first.images, again.images)
-    assert torch.equal(again.landmarks, frames.landmarks), "the search changes frames; what a forger sees is found_again's"
+    assert torch.equal(again.landmarks, frames.landmarks), (
+        "the search changes frames; what a forger sees is found_again's"
+    )

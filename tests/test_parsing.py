@@ -13,7 +13,16 @@ from idf import parsing
 from idf.config import UserError, load_video_config
 from idf.faces import LABELS, render_faces
 from idf.networks import BiSeNet, frozen
-from idf.parsing import FACE, MIRRORED, PUBLIC, PublicParser, attention_mask, open_parsed, parsing_quality, train_parser
+from idf.parsing import (
+    FACE,
+    MIRRORED,
+    PUBLIC,
+    PublicParser,
+    attention_mask,
+    open_parsed,
+    parsing_quality,
+    train_parser,
+)
 
 CONFIG = load_video_config("smoke")
 
@@ -47,15 +56,24 @@ def test_shapes_of_the_public_checkpoint():
     """Some of 79999_iter.pth's names and shapes, written down from the public code."""
     own = {name: tuple(value.shape) for name, value in BiSeNet(19, 64).state_dict().items()}
     for name, shape in {
-        "cp.resnet.conv1.weight": (64, 3, 7, 7), "cp.resnet.layer1.0.conv1.weight": (64, 64, 3, 3),
-        "cp.resnet.layer2.0.downsample.0.weight": (128, 64, 1, 1), "cp.resnet.layer2.0.downsample.1.weight": (128,),
-        "cp.resnet.layer4.1.bn2.running_var": (512,), "cp.arm16.conv.conv.weight": (128, 256, 3, 3),
-        "cp.arm32.conv_atten.weight": (128, 128, 1, 1), "cp.arm32.bn_atten.weight": (128,),
-        "cp.conv_head32.conv.weight": (128, 128, 3, 3), "cp.conv_avg.conv.weight": (128, 512, 1, 1),
-        "ffm.convblk.conv.weight": (256, 256, 1, 1), "ffm.conv1.weight": (64, 256, 1, 1),
+        "cp.resnet.conv1.weight": (64, 3, 7, 7),
+        "cp.resnet.layer1.0.conv1.weight": (64, 64, 3, 3),
+        "cp.resnet.layer2.0.downsample.0.weight": (128, 64, 1, 1),
+        "cp.resnet.layer2.0.downsample.1.weight": (128,),
+        "cp.resnet.layer4.1.bn2.running_var": (512,),
+        "cp.arm16.conv.conv.weight": (128, 256, 3, 3),
+        "cp.arm32.conv_atten.weight": (128, 128, 1, 1),
+        "cp.arm32.bn_atten.weight": (128,),
+        "cp.conv_head32.conv.weight": (128, 128, 3, 3),
+        "cp.conv_avg.conv.weight": (128, 512, 1, 1),
+        "ffm.convblk.conv.weight": (256, 256, 1, 1),
+        "ffm.conv1.weight": (64, 256, 1, 1),
         "ffm.conv2.weight": (256, 64, 1, 1),
-        "conv_out.conv.conv.weight": (256, 256, 3, 3), "conv_out.conv_out.weight": (19, 256, 1, 1),
-        "conv_out16.conv_out.weight": (19, 64, 1, 1), "conv_out32.conv.bn.num_batches_tracked": ()}.items():
+        "conv_out.conv.conv.weight": (256, 256, 3, 3),
+        "conv_out.conv_out.weight": (19, 256, 1, 1),
+        "conv_out16.conv_out.weight": (19, 64, 1, 1),
+        "conv_out32.conv.bn.num_batches_tracked": (),
+    }.items():
         assert own[name] == shape, name
     assert not any(name.startswith("cp.resnet.fc") or name.startswith("sp.") for name in own)
 
@@ -66,16 +84,22 @@ def test_a_public_checkpoint_loads_and_is_renamed(tmp_path):
     torch.save(network.state_dict(), tmp_path / "79999_iter.pth")
     public = PublicParser(tmp_path / "79999_iter.pth")
     x = torch.rand(1, 3, 64, 64) * 2 - 1
-    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     normal = ((x + 1) / 2 - mean) / std
     theirs, ours = network.heads(normal)[0], public.heads(x)[0]
-    assert torch.allclose(ours[:, LABELS.index("nose")], theirs[:, 10]) and torch.allclose(ours[:, 13], theirs[:, 17])
+    assert torch.allclose(ours[:, LABELS.index("nose")], theirs[:, 10]) and torch.allclose(
+        ours[:, 13], theirs[:, 17]
+    )
 
 
 def test_a_public_checkpoint_that_is_none(tmp_path):
     (tmp_path / "other.pth").write_bytes(b"nothing")
-    for path, words in ((tmp_path / "other.pth", "is not the public face-parsing checkpoint"),
-                        (tmp_path / "none.pth", "There is no checkpoint")):
+    for path, words in (
+        (tmp_path / "other.pth", "is not the public face-parsing checkpoint"),
+        (tmp_path / "none.pth", "There is no checkpoint"),
+    ):
         with pytest.raises(UserError, match=words) as caught:
             PublicParser(path)
         assert "\n" not in str(caught.value)
@@ -98,17 +122,24 @@ def test_iou_on_exact_labels_is_one_and_falls_with_errors():
     wrong[:, :, :16] = 0  # half of every face missed
     half = parsing_quality(Oracle(wrong), faces, CONFIG)
     a, b = (torch.isin(t, torch.tensor(FACE)) for t in (wrong, classes))
-    assert half["face_iou"] == pytest.approx(((a & b).sum() / (a | b).sum()).item()) and 0.3 < half["face_iou"] < 0.7
+    assert (
+        half["face_iou"] == pytest.approx(((a & b).sum() / (a | b).sum()).item())
+        and 0.3 < half["face_iou"] < 0.7
+    )
     a, b = wrong == 1, classes == 1
     assert half["skin"] == pytest.approx(((a & b).sum() / (a | b).sum()).item())
-    assert half["miou"] == pytest.approx(np.mean([half[LABELS[k]] for k in FACE if LABELS[k] in half]))
+    assert half["miou"] == pytest.approx(
+        np.mean([half[LABELS[k]] for k in FACE if LABELS[k] in half])
+    )
 
 
 def test_the_mask_is_1_on_the_face_and_01_elsewhere():
     batch = render_faces(range(3), 64)
     mask = attention_mask(Oracle(batch.labels), parsing.to_model(batch.images), CONFIG)
     assert mask.shape == (3, 1, 64, 64) and mask.unique().tolist() == pytest.approx([0.01, 1.0])
-    assert torch.equal(mask[:, 0] == 1, torch.isin(batch.labels, torch.tensor(FACE, dtype=torch.uint8)))
+    assert torch.equal(
+        mask[:, 0] == 1, torch.isin(batch.labels, torch.tensor(FACE, dtype=torch.uint8))
+    )
 
 
 def test_vary_moves_picture_and_classes_alike():
@@ -133,7 +164,10 @@ def test_training_learns_and_resumes(tmp_path):
     assert last < 0.6 * first
     train_parser(config, faces, tmp_path / "broken", quiet=True, until=40)
     again = train_parser(config, faces, tmp_path / "broken", quiet=True)
-    assert all(torch.equal(a, b) for a, b in zip(again.parser.parameters(), whole.parser.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.parser.parameters(), whole.parser.parameters(), strict=True)
+    )
 
 
 def test_a_folder_of_pairs(tmp_path, monkeypatch):
@@ -141,13 +175,17 @@ def test_a_folder_of_pairs(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     for i in range(20):
-        Image.fromarray(batch.images[i].permute(1, 2, 0).numpy()).save(tmp_path / f"images/{i:04d}.jpg")
+        Image.fromarray(batch.images[i].permute(1, 2, 0).numpy()).save(
+            tmp_path / f"images/{i:04d}.jpg"
+        )
         mask = Image.fromarray(batch.labels[i].numpy(), mode="P")
         mask.putpalette([c for k in range(19) for c in (13 * k, 255 - 13 * k, 7 * k)])
         mask.save(tmp_path / f"masks/{i:04d}.png")
     (tmp_path / "images/9999.jpg").write_bytes(b"a picture without mask")
     train, test = (open_parsed(CONFIG, part, str(tmp_path)) for part in ("train", "test"))
-    assert (len(train), len(test)) == (18, 2) and np.array_equal(test.stack[0, 3], batch.labels[9].numpy())
+    assert (len(train), len(test)) == (18, 2) and np.array_equal(
+        test.stack[0, 3], batch.labels[9].numpy()
+    )
     mask = Image.fromarray(np.full((32, 32), 77, np.uint8))
     mask.save(tmp_path / "masks/0000.png")
     monkeypatch.setenv("IDF_CACHE", str(tmp_path / "another"))
@@ -157,14 +195,20 @@ def test_a_folder_of_pairs(tmp_path, monkeypatch):
         open_parsed(CONFIG, "train", str(tmp_path / "images"))
 
 
-@pytest.mark.skipif("IDF_CELEBAMASK" not in os.environ, reason="set IDF_CELEBAMASK to a CelebAMask-HQ folder")
+@pytest.mark.skipif(
+    "IDF_CELEBAMASK" not in os.environ, reason="set IDF_CELEBAMASK to a CelebAMask-HQ folder"
+)
 def test_real_masks_have_our_classes_in_our_order():
     faces = open_parsed(CONFIG, "test", os.environ["IDF_CELEBAMASK"])
     classes = torch.from_numpy(faces.stack[:, 3].copy())
     rows = torch.arange(32.0)[:, None].expand(32, 32)
     height = lambda name: rows.expand_as(classes)[classes == LABELS.index(name)].mean()
-    order = [height(name) for name in ("hair", "left brow", "left eye", "nose", "upper lip", "lower lip")]
+    order = [
+        height(name) for name in ("hair", "left brow", "left eye", "nose", "upper lip", "lower lip")
+    ]
     assert order == sorted(order)
     columns = rows.T.expand_as(classes)
     place = lambda name: columns[classes == LABELS.index(name)].mean()
-    assert place("right eye") < 16 < place("left eye"), "the person's left is on the picture's right"
+    assert place("right eye") < 16 < place("left eye"), (
+        "the person's left is on the picture's right"
+    )

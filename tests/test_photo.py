@@ -13,7 +13,17 @@ from PIL import Image, ImageCms
 from idf.config import UserError
 from idf.data import CROP, to_model
 from idf.faces import render_faces
-from idf.photo import TEMPLATE, Photo, Place, aligned, encoded, find_faces, open_photo, place_of, put_back
+from idf.photo import (
+    TEMPLATE,
+    Photo,
+    Place,
+    aligned,
+    encoded,
+    find_faces,
+    open_photo,
+    place_of,
+    put_back,
+)
 
 
 @cache
@@ -24,7 +34,9 @@ def drawn(seed=0, size=200):
 
 def saved(image, kind="PNG", **options):
     buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+        buffer, kind, **options
+    )
     return buffer.getvalue()
 
 
@@ -36,20 +48,36 @@ def smooth(height=400, width=300):
 
 def png(width, height, bits=8, content=b"\0"):
     """A PNG in RGB by hand; with content left out it is a few bytes that claim to be a picture of any size."""
+
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(content))
+        + chunk(b"IEND", b"")
+    )
 
 
 def similarity(scale=1.0, degrees=0.0, shift=(0.0, 0.0)):
-    turn = scale * np.array([[np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))],
-                             [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))]])
+    turn = scale * np.array(
+        [
+            [np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))],
+            [np.sin(np.radians(degrees)), np.cos(np.radians(degrees))],
+        ]
+    )
     return np.concatenate([turn, np.array(shift)[:, None]], 1)
 
 
 # ------------------------------------------------------------------------------------------------- reading
+
 
 def test_open_takes_files_and_bytes(tmp_path):
     (tmp_path / 'a "b" ..c.png').write_bytes(saved(drawn()))
@@ -58,9 +86,18 @@ def test_open_takes_files_and_bytes(tmp_path):
         assert np.array_equal(photo.pixels, drawn()) and photo.alpha is None and not photo.notes
 
 
-@pytest.mark.parametrize("mode, kind, note", [
-    ("L", "PNG", "grey"), ("1", "PNG", "grey"), ("P", "PNG", ""), ("CMYK", "JPEG", "sRGB"), ("RGB", "WEBP", ""),
-    ("RGB", "TIFF", ""), ("RGB", "BMP", "")])
+@pytest.mark.parametrize(
+    "mode, kind, note",
+    [
+        ("L", "PNG", "grey"),
+        ("1", "PNG", "grey"),
+        ("P", "PNG", ""),
+        ("CMYK", "JPEG", "sRGB"),
+        ("RGB", "WEBP", ""),
+        ("RGB", "TIFF", ""),
+        ("RGB", "BMP", ""),
+    ],
+)
 def test_open_makes_rgb_of_every_mode(mode, kind, note):
     photo = open_photo(saved(Image.fromarray(drawn()).convert(mode), kind))
     assert photo.pixels.dtype == np.uint8 and photo.pixels.shape == drawn().shape
@@ -101,10 +138,18 @@ def test_open_turns_upright_and_forgets_the_orientation():
     assert dict(kept) == {0x010F: "a camera"}
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"", "is not a photo"), (b"no photo", "is not a photo"), (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-    (saved(np.zeros((40, 40, 3), np.uint8), "JPEG")[:200], "cannot be read"), (png(10_000, 10_000), "100 megapixels"),
-    (png(60_000, 60_000), "scale it down"), (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a photo")])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is not a photo"),
+        (b"no photo", "is not a photo"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (saved(np.zeros((40, 40, 3), np.uint8), "JPEG")[:200], "cannot be read"),
+        (png(10_000, 10_000), "100 megapixels"),
+        (png(60_000, 60_000), "scale it down"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a photo"),
+    ],
+)
 def test_open_refuses_in_one_sentence(content, words):
     with pytest.raises(UserError, match=words) as caught:
         open_photo(content, "x.png")
@@ -119,7 +164,10 @@ def test_open_names_what_is_missing_or_a_folder(tmp_path):
 
 # ------------------------------------------------------------------------------------------------- alignment
 
-@pytest.mark.parametrize("scale, degrees, shift", [(1, 0, (0, 0)), (0.4, 30, (50, 20)), (6, -170, (900, 700))])
+
+@pytest.mark.parametrize(
+    "scale, degrees, shift", [(1, 0, (0, 0)), (0.4, 30, (50, 20)), (6, -170, (900, 700))]
+)
 def test_place_is_the_similarity_that_moved_the_template(scale, degrees, shift):
     matrix = similarity(scale, degrees, shift)
     points = TEMPLATE @ matrix[:, :2].T + matrix[:, 2]
@@ -132,7 +180,9 @@ def test_place_is_the_similarity_that_moved_the_template(scale, degrees, shift):
 def test_aligned_is_the_crop_that_the_training_faces_had():
     picture = np.ascontiguousarray(drawn(0, 218)[:, 20:198])
     box = (0, 20, CROP, 20 + CROP)
-    trained = np.asarray(Image.fromarray(picture).resize((64, 64), Image.Resampling.BICUBIC, box=box))
+    trained = np.asarray(
+        Image.fromarray(picture).resize((64, 64), Image.Resampling.BICUBIC, box=box)
+    )
     mine = aligned(picture, Place(similarity(shift=(0, 20))), 64).permute(1, 2, 0).numpy()
     difference = np.abs(trained.astype(int) - mine)
     assert difference.mean() < 0.2 and difference.max() <= 4, "Pillow rounds between its two passes"
@@ -141,8 +191,14 @@ def test_aligned_is_the_crop_that_the_training_faces_had():
 def test_the_template_is_where_drawn_landmarks_are_found():
     """dlib's points on a face, aligned, lie on the template within a few pixels of 178."""
     photo = Photo("face", drawn(3))
-    again = Photo("aligned", aligned(photo.pixels, find_faces(photo)[0], CROP).permute(1, 2, 0).contiguous().numpy())
-    assert np.abs(find_faces(again)[0].corners() - [[0, 0], [CROP, 0], [CROP, CROP], [0, CROP]]).max() < 8
+    again = Photo(
+        "aligned",
+        aligned(photo.pixels, find_faces(photo)[0], CROP).permute(1, 2, 0).contiguous().numpy(),
+    )
+    assert (
+        np.abs(find_faces(again)[0].corners() - [[0, 0], [CROP, 0], [CROP, CROP], [0, CROP]]).max()
+        < 8
+    )
 
 
 def test_find_faces_sorts_them_and_names_a_photo_without():
@@ -175,10 +231,15 @@ def test_a_face_of_15_pixels_is_not_found_silently():
 
 def test_a_face_at_the_border_is_aligned_with_the_border_repeated():
     cut = drawn(0, 256)[:, 60:]
-    assert aligned(cut, find_faces(Photo("cut", np.ascontiguousarray(cut)))[0], 64).shape == (3, 64, 64)
+    assert aligned(cut, find_faces(Photo("cut", np.ascontiguousarray(cut)))[0], 64).shape == (
+        3,
+        64,
+        64,
+    )
 
 
 # ------------------------------------------------------------------------------------------------- putting back
+
 
 @pytest.mark.parametrize("scale, degrees", [(0.6, 0), (1, 20), (1.7, -8), (3.2, 45)])
 def test_put_back_gives_the_aligned_face_its_delta(scale, degrees):
@@ -187,8 +248,12 @@ def test_put_back_gives_the_aligned_face_its_delta(scale, degrees):
     middle = similarity(scale, degrees)
     middle[:, 2] = size / 2 - middle[:, :2] @ [CROP / 2, CROP / 2]
     place = Place(middle)
-    delta = 0.04 * (torch.randint(0, 2, (3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1)
-    delta = torch.nn.functional.interpolate(delta[None], size=64)[0]  # no finer than a small photo can hold
+    delta = 0.04 * (
+        torch.randint(0, 2, (3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    )
+    delta = torch.nn.functional.interpolate(delta[None], size=64)[
+        0
+    ]  # no finer than a small photo can hold
     new = put_back(photo, place, delta, 0.06)
     got = (to_model(aligned(new, place, 64)) - to_model(aligned(photo, place, 64)))[:, 8:-8, 8:-8]
     wanted = delta[:, 8:-8, 8:-8]
@@ -200,8 +265,13 @@ def test_put_back_gives_the_aligned_face_its_delta(scale, degrees):
 
 def inner_rows(place, shape):
     """Pixels along the middle of the crop, from its left edge to its right one."""
-    points = np.stack([np.linspace(1, CROP - 1, 60), np.full(60, CROP / 2)], -1) @ place.matrix[:, :2].T + place.matrix[:, 2]
-    return points[:, 1].astype(int).clip(0, shape[0] - 1), points[:, 0].astype(int).clip(0, shape[1] - 1)
+    points = (
+        np.stack([np.linspace(1, CROP - 1, 60), np.full(60, CROP / 2)], -1) @ place.matrix[:, :2].T
+        + place.matrix[:, 2]
+    )
+    return points[:, 1].astype(int).clip(0, shape[0] - 1), points[:, 0].astype(int).clip(
+        0, shape[1] - 1
+    )
 
 
 def test_put_back_leaves_the_rest_bit_identical():
@@ -210,7 +280,9 @@ def test_put_back_leaves_the_rest_bit_identical():
     y, x = np.mgrid[: photo.shape[0], : photo.shape[1]] + 0.5
     inner = (np.stack([x, y], -1) - place.matrix[:, 2]) @ np.linalg.inv(place.matrix[:, :2]).T
     outside = ((inner < -2) | (inner > CROP + 2)).any(-1)
-    assert np.array_equal(new[outside], photo[outside]) and not np.array_equal(new[~outside], photo[~outside])
+    assert np.array_equal(new[outside], photo[outside]) and not np.array_equal(
+        new[~outside], photo[~outside]
+    )
     assert np.mean(new[~outside] > photo[~outside]) > 0.8
     along = (new.astype(float) - photo).mean(-1)[inner_rows(place, photo.shape)]
     assert along[0] < 1 < 5 < along[len(along) // 2], "it fades out towards the border"
@@ -225,6 +297,7 @@ def test_put_back_changes_no_input_and_takes_a_crop_beyond_the_photo():
 
 # ------------------------------------------------------------------------------------------------- writing
 
+
 def test_written_are_transparency_and_profile_but_not_the_rest():
     exif = Image.Exif()
     exif[0x010F] = "a camera"
@@ -233,7 +306,9 @@ def test_written_are_transparency_and_profile_but_not_the_rest():
     photo = open_photo(saved(np.dstack([drawn(), alpha]), icc_profile=profile, exif=exif))
     for keep in (False, True):
         with Image.open(io.BytesIO(encoded(photo, photo.pixels, ".PNG", keep))) as image:
-            assert image.info["icc_profile"] == profile and np.array_equal(np.asarray(image), np.dstack([drawn(), alpha]))
+            assert image.info["icc_profile"] == profile and np.array_equal(
+                np.asarray(image), np.dstack([drawn(), alpha])
+            )
             assert dict(image.getexif()) == ({0x010F: "a camera"} if keep else {})
         with Image.open(io.BytesIO(encoded(photo, photo.pixels, ".jpg", keep))) as image:
             assert image.info["icc_profile"] == profile and image.mode == "RGB"

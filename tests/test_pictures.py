@@ -30,14 +30,23 @@ def pixels(image, **options):
     assert x.dtype == torch.uint8 and x.shape[0] == 3
     return x, x[:, 0, 0].tolist()
 
+
 def test_read_colour_and_size():
     x, first = pixels(Image.new("RGB", (5, 7), (10, 20, 30)))
     assert x.shape == (3, 7, 5) and first == [10, 20, 30]
 
 
-@pytest.mark.parametrize("mode, colour, expected", [
-    ("L", 77, [77] * 3), ("1", 1, [255] * 3), ("LA", (100, 0), [255] * 3), ("RGBA", (10, 20, 30, 255), [10, 20, 30]),
-    ("RGBA", (10, 20, 30, 0), [255] * 3), ("RGBA", (0, 0, 255, 51), [204, 204, 255])])
+@pytest.mark.parametrize(
+    "mode, colour, expected",
+    [
+        ("L", 77, [77] * 3),
+        ("1", 1, [255] * 3),
+        ("LA", (100, 0), [255] * 3),
+        ("RGBA", (10, 20, 30, 255), [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 0), [255] * 3),
+        ("RGBA", (0, 0, 255, 51), [204, 204, 255]),
+    ],
+)
 def test_read_grey_and_transparent(mode, colour, expected):
     assert pixels(Image.new(mode, (4, 4), colour))[1] == expected
 
@@ -57,18 +66,34 @@ def test_read_16_bits_is_scaled(suffix):
 
 def test_read_16_bits_in_colour(tmp_path):
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     row = b"\0" + struct.pack(">6H", 65535, 32896, 0, 257, 514, 65535)
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-                                        + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b""))
+    (tmp_path / "deep.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(row))
+        + chunk(b"IEND", b"")
+    )
     assert read_image(tmp_path / "deep.png")[:, 0].T.tolist() == [[255, 128, 0], [1, 2, 255]]
 
 
-@pytest.mark.parametrize("orientation, turned", [
-    (1, lambda x: x), (2, lambda x: x.flip(-1)), (3, lambda x: x.flip(-1, -2)), (6, lambda x: x.rot90(-1, (1, 2))),
-    (8, lambda x: x.rot90(1, (1, 2)))])
+@pytest.mark.parametrize(
+    "orientation, turned",
+    [
+        (1, lambda x: x),
+        (2, lambda x: x.flip(-1)),
+        (3, lambda x: x.flip(-1, -2)),
+        (6, lambda x: x.rot90(-1, (1, 2))),
+        (8, lambda x: x.rot90(1, (1, 2))),
+    ],
+)
 def test_read_honours_exif_rotation(orientation, turned):
     image = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(3, 4, 3) * 7)
     exif = Image.Exif()
@@ -123,8 +148,12 @@ def loads_or_user_error(content):
     return True
 
 
-hypothesis_settings = settings(max_examples=80, deadline=None, derandomize=True,
-                               suppress_health_check=[HealthCheck.function_scoped_fixture])
+hypothesis_settings = settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @hypothesis_settings
@@ -132,17 +161,20 @@ hypothesis_settings = settings(max_examples=80, deadline=None, derandomize=True,
 def test_truncated_pictures(suffix, share):
     content = BROKEN[suffix]
     assert loads_or_user_error(content)
-    loads_or_user_error(content[:int(len(content) * share)])
-    assert not loads_or_user_error(content[:len(content) // 3])
+    loads_or_user_error(content[: int(len(content) * share)])
+    assert not loads_or_user_error(content[: len(content) // 3])
 
 
 @hypothesis_settings
-@given(st.sampled_from(sorted(BROKEN)), st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8))))
+@given(
+    st.sampled_from(sorted(BROKEN)),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8))),
+)
 def test_pictures_with_random_bytes(suffix, changes):
     content = bytearray(BROKEN[suffix])
     for place, some in changes:
         start = int(place * len(content))
-        content[start:start + len(some)] = some
+        content[start : start + len(some)] = some
     loads_or_user_error(bytes(content))
 
 

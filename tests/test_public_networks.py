@@ -17,8 +17,11 @@ def shuffled(network: nn.Module) -> nn.Module:
         if value.is_floating_point():
             scale = name.endswith("running_var") or (name.endswith("weight") and value.dim() == 1)
             spread = (2 / value[0].numel()) ** 0.5 if value.dim() > 1 else 0.1
-            value.copy_(torch.rand(value.shape, generator=generator) + 0.5 if scale
-                        else torch.randn(value.shape, generator=generator) * spread)
+            value.copy_(
+                torch.rand(value.shape, generator=generator) + 0.5
+                if scale
+                else torch.randn(value.shape, generator=generator) * spread
+            )
     return network.eval()
 
 
@@ -36,17 +39,30 @@ class Layers:
         return F.conv2d(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"), **how)
 
     def up(self, name: str, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"), stride=2, padding=1)
+        return F.conv_transpose2d(
+            x, self.get(f"{name}.weight"), self.get(f"{name}.bias"), stride=2, padding=1
+        )
 
     def norm(self, name: str, x: Tensor) -> Tensor:
-        return F.batch_norm(x, *(self.get(f"{name}.{part}") for part in ("running_mean", "running_var", "weight", "bias")))
+        return F.batch_norm(
+            x,
+            *(
+                self.get(f"{name}.{part}")
+                for part in ("running_mean", "running_var", "weight", "bias")
+            ),
+        )
 
     def unused(self) -> list[str]:
-        return [name for name in self.state if name not in self.used and not name.endswith("num_batches_tracked")]
+        return [
+            name
+            for name in self.state
+            if name not in self.used and not name.endswith("num_batches_tracked")
+        ]
 
 
 def face_parsing(net: Layers, x: Tensor) -> list[Tensor]:
     """BiSeNet (Yu et al. 2018) with ResNet-18, as the public face parser has it: its three heads at x's size."""
+
     def cbr(name, x, **how):
         return F.relu(net.norm(f"{name}.bn", net.conv(f"{name}.conv", x, **how)))
 
@@ -59,7 +75,11 @@ def face_parsing(net: Layers, x: Tensor) -> list[Tensor]:
 
     def refined(name, x):
         x = cbr(f"{name}.conv", x, padding=1)
-        return x * torch.sigmoid(net.norm(f"{name}.bn_atten", net.conv(f"{name}.conv_atten", x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(
+            net.norm(
+                f"{name}.bn_atten", net.conv(f"{name}.conv_atten", x.mean((2, 3), keepdim=True))
+            )
+        )
 
     def head(name, x, size):
         y = net.conv(f"{name}.conv_out", cbr(f"{name}.conv", x, padding=1))
@@ -73,15 +93,21 @@ def face_parsing(net: Layers, x: Tensor) -> list[Tensor]:
     _, f8, f16, f32 = features
     c32 = refined("cp.arm32", f32) + cbr("cp.conv_avg", f32.mean((2, 3), keepdim=True))
     c16 = cbr("cp.conv_head32", F.interpolate(c32, f16.shape[2:]), padding=1)
-    c8 = cbr("cp.conv_head16", F.interpolate(refined("cp.arm16", f16) + c16, f8.shape[2:]), padding=1)
+    c8 = cbr(
+        "cp.conv_head16", F.interpolate(refined("cp.arm16", f16) + c16, f8.shape[2:]), padding=1
+    )
     fused = cbr("ffm.convblk", torch.cat([f8, c8], 1))
     weight = net.conv("ffm.conv2", F.relu(net.conv("ffm.conv1", fused.mean((2, 3), keepdim=True))))
     fused = fused + fused * torch.sigmoid(weight)
-    return [head(*pair, x.shape[2:]) for pair in (("conv_out", fused), ("conv_out16", c8), ("conv_out32", c16))]
+    return [
+        head(*pair, x.shape[2:])
+        for pair in (("conv_out", fused), ("conv_out16", c8), ("conv_out32", c16))
+    ]
 
 
 def pix2pix_unet(net: Layers, x: Tensor, halvings: int) -> Tensor:
     """The U-Net of Isola et al. 2017: each level a module inside the one above, as the public names tell."""
+
     def level(name, x, deep):
         x = net.conv(f"{name}.model.1", F.leaky_relu(x, 0.2), stride=2, padding=1)
         if deep == halvings:
@@ -91,14 +117,18 @@ def pix2pix_unet(net: Layers, x: Tensor, halvings: int) -> Tensor:
         return net.norm(f"{name}.model.6", net.up(f"{name}.model.5", F.relu(x)))
 
     x = net.conv("model.model.0", x, stride=2, padding=1)
-    return torch.tanh(net.up("model.model.3", F.relu(torch.cat([x, level("model.model.1", x, 2)], 1))))
+    return torch.tanh(
+        net.up("model.model.3", F.relu(torch.cat([x, level("model.model.1", x, 2)], 1)))
+    )
 
 
 def patch_gan(net: Layers, x: Tensor) -> Tensor:
     """70 x 70 patches: convolutions 0, 2, 5, 8, 11 of a sequence, of stride 2 but the last two."""
     x = F.leaky_relu(net.conv("model.0", x, stride=2, padding=1), 0.2)
     for i, stride in ((2, 2), (5, 2), (8, 1)):
-        x = F.leaky_relu(net.norm(f"model.{i + 1}", net.conv(f"model.{i}", x, stride=stride, padding=1)), 0.2)
+        x = F.leaky_relu(
+            net.norm(f"model.{i + 1}", net.conv(f"model.{i}", x, stride=stride, padding=1)), 0.2
+        )
     return net.conv("model.11", x, padding=1)
 
 

@@ -9,8 +9,26 @@ from idf.config import ROOT, UserError
 from idf.evaluation import METHODS
 from idf.results import FILE, MARKS, table, write_table
 
-KEYS = {"dataset", "size", "method", "target", "domains", "eps", "dsr", "l1", "l2", "psnr", "lpips", "edit_success",
-        "reconstruction_l1", "judge_accuracy", "images", "seed", "hardware", "command"}
+KEYS = {
+    "dataset",
+    "size",
+    "method",
+    "target",
+    "domains",
+    "eps",
+    "dsr",
+    "l1",
+    "l2",
+    "psnr",
+    "lpips",
+    "edit_success",
+    "reconstruction_l1",
+    "judge_accuracy",
+    "images",
+    "seed",
+    "hardware",
+    "command",
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +40,28 @@ def test_every_row_has_its_keys_in_range(rows):
     assert rows
     for row in rows:
         assert KEYS <= row.keys()
-        assert row["dataset"] in ("procedural", "celeba") and row["domains"] in ("SD", "DD") and row["method"] in METHODS
+        assert (
+            row["dataset"] in ("procedural", "celeba")
+            and row["domains"] in ("SD", "DD")
+            and row["method"] in METHODS
+        )
         assert all(0 <= row[name] <= 1 for name in ("dsr", "edit_success", "judge_accuracy"))
         assert all(math.isfinite(row[name]) for name in ("l1", "l2", "psnr", "reconstruction_l1"))
         assert row["lpips"] is None or row["lpips"] >= 0
-        assert row["images"] >= 100 and row["command"].startswith("idf results") and "/" not in row["command"]
+        assert (
+            row["images"] >= 100
+            and row["command"].startswith("idf results")
+            and "/" not in row["command"]
+        )
 
 
 def test_each_data_set_has_every_method_and_control_at_eps_05(rows):
     for dataset in {row["dataset"] for row in rows}:
-        found = {r["method"] for r in rows if (r["dataset"], r["domains"], r["eps"]) == (dataset, "SD", 0.05)}
+        found = {
+            r["method"]
+            for r in rows
+            if (r["dataset"], r["domains"], r["eps"]) == (dataset, "SD", 0.05)
+        }
         assert found == set(METHODS)
 
 
@@ -45,7 +75,12 @@ def test_write_table_touches_nothing_else(rows, tmp_path):
     readme.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n")
     write_table(readme, table(rows))
     text = readme.read_text()
-    assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text and table(rows) in text
+    assert (
+        text.startswith("above\n")
+        and text.endswith("\nbelow\n")
+        and "old" not in text
+        and table(rows) in text
+    )
 
 
 @pytest.mark.parametrize("content", ["nothing", MARKS[0], MARKS[1] + MARKS[0]])

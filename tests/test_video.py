@@ -39,7 +39,9 @@ def shot(tmp_path_factory):
 
 
 def config_of(path, landmarks="", **settings):
-    return load_video_config("smoke", video=str(path), landmarks=str(landmarks), **{"frames": 0, "size": 64, **settings})
+    return load_video_config(
+        "smoke", video=str(path), landmarks=str(landmarks), **{"frames": 0, "size": 64, **settings}
+    )
 
 
 def test_the_procedural_film_is_one_person_who_moves():
@@ -49,13 +51,17 @@ def test_the_procedural_film_is_one_person_who_moves():
     assert 0.05 < steps.mean() < 1.5 and steps.max() < 5, "smooth, at 64 px"
     gap = batch.landmarks[:, 66, 1] - batch.landmarks[:, 62, 1]
     eye = batch.landmarks[:, 41, 1] - batch.landmarks[:, 37, 1]
-    assert gap.min() < 0.3 and gap.max() > 2 and eye.min() < 0.3 and eye.max() > 2, "the lips and the eyes close"
+    assert gap.min() < 0.3 and gap.max() > 2 and eye.min() < 0.3 and eye.max() > 2, (
+        "the lips and the eyes close"
+    )
 
 
 def test_a_frame_depends_on_person_and_time_alone():
     whole = talking_face(5, range(40, 60), 48)
     alone = talking_face(5, [47], 48)
-    assert torch.equal(whole.images[7], alone.images[0]) and torch.equal(whole.labels[7], alone.labels[0])
+    assert torch.equal(whole.images[7], alone.images[0]) and torch.equal(
+        whole.labels[7], alone.labels[0]
+    )
     assert not torch.equal(alone.images, talking_face(6, [47], 48).images)
 
 
@@ -88,10 +94,17 @@ def test_film_and_landmark_file(shot):
     width = (drawn.landmarks[:, :, 0].amax(1) - drawn.landmarks[:, :, 0].amin(1)).median()
     scale = 64 / min(video.CROP * width, SIZE)
     own = frames.landmarks[10] - frames.landmarks[10, 30]
-    assert torch.allclose(own, (drawn.landmarks[10] - drawn.landmarks[10, 30]) * scale, atol=0.05), "moved with the crop"
+    assert torch.allclose(
+        own, (drawn.landmarks[10] - drawn.landmarks[10, 30]) * scale, atol=0.05
+    ), "moved with the crop"
     # the crop shows the face where the landmarks say: the iris is darker than the skin beside it
-    eye, cheek = frames.landmarks[10, 36:42].mean(0), frames.landmarks[10, 30] + torch.tensor([9.0, 2.0])
-    dark, light = (frames.x([10])[0, :, int(p[1].round()), int(p[0].round())].mean() for p in (eye, cheek))
+    eye, cheek = (
+        frames.landmarks[10, 36:42].mean(0),
+        frames.landmarks[10, 30] + torch.tensor([9.0, 2.0]),
+    )
+    dark, light = (
+        frames.x([10])[0, :, int(p[1].round()), int(p[0].round())].mean() for p in (eye, cheek)
+    )
     assert dark < light - 0.3
 
 
@@ -108,10 +121,15 @@ def test_a_csv_as_openface_writes_it(shot, tmp_path):
     path, points = shot
     table = np.load(points)["landmarks"]
     header = "frame, success, " + ", ".join(f"{axis}_{i}" for axis in "xy" for i in range(68))
-    rows = [f"{n + 1}, 1, " + ", ".join(str(v) for v in [*row[:, 0], *row[:, 1]]) for n, row in enumerate(table)]
+    rows = [
+        f"{n + 1}, 1, " + ", ".join(str(v) for v in [*row[:, 0], *row[:, 1]])
+        for n, row in enumerate(table)
+    ]
     (tmp_path / "points.csv").write_text("\n".join([header, *rows]))
-    assert torch.equal(open_video(config_of(path, tmp_path / "points.csv")).landmarks,
-                       open_video(config_of(path, points)).landmarks)
+    assert torch.equal(
+        open_video(config_of(path, tmp_path / "points.csv")).landmarks,
+        open_video(config_of(path, points)).landmarks,
+    )
 
 
 def test_frames_without_landmarks_are_dropped_and_counted(shot, tmp_path):
@@ -147,7 +165,9 @@ def test_a_truncated_video(shot, tmp_path):
 def test_sound_alone(tmp_path):
     with av.open(str(tmp_path / "sound.m4a"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
         frame.rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -180,7 +200,12 @@ def test_landmarks_of_another_length(shot, tmp_path, frames):
     table = np.load(shot[1])["landmarks"]
     for count, some in ((40, table[:40]), (67, np.concatenate([table, table[:7]]))):
         np.savez(tmp_path / "other.npz", landmarks=some)
-        refuse(shot[0], f"has landmarks for {count} frames, .* has 60", tmp_path / "other.npz", frames=frames)
+        refuse(
+            shot[0],
+            f"has landmarks for {count} frames, .* has 60",
+            tmp_path / "other.npz",
+            frames=frames,
+        )
 
 
 def test_a_film_cut_short_needs_no_cut_landmarks(shot):
@@ -190,7 +215,10 @@ def test_a_film_cut_short_needs_no_cut_landmarks(shot):
 def test_rows_that_openface_calls_failed_are_dropped(shot, tmp_path):
     table = np.load(shot[1])["landmarks"]
     header = "frame, success, " + ", ".join(f"{axis}_{i}" for axis in "xy" for i in range(68))
-    rows = [f"{n + 1}, {int(n != 9)}, " + ", ".join(str(v) for v in [*row[:, 0], *row[:, 1]]) for n, row in enumerate(table)]
+    rows = [
+        f"{n + 1}, {int(n != 9)}, " + ", ".join(str(v) for v in [*row[:, 0], *row[:, 1]])
+        for n, row in enumerate(table)
+    ]
     (tmp_path / "points.csv").write_text("\n".join([header, *rows]))
     opened = open_video(config_of(shot[0], tmp_path / "points.csv"))
     assert len(opened) == 59 and 9 not in opened.numbers
@@ -220,9 +248,13 @@ def test_a_film_without_times_runs_at_its_rate(shot, tmp_path):
     assert opened.fps == 25 and opened.notes == ()
 
 
-@pytest.mark.parametrize("content, words", [
-    ({"points": np.zeros((60, 68, 2))}, "cannot be read as landmarks"),
-    ({"landmarks": np.zeros((60, 5, 2))}, r"landmarks of shape \(60, 5, 2\)")])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ({"points": np.zeros((60, 68, 2))}, "cannot be read as landmarks"),
+        ({"landmarks": np.zeros((60, 5, 2))}, r"landmarks of shape \(60, 5, 2\)"),
+    ],
+)
 def test_landmark_files_of_another_kind(shot, tmp_path, content, words):
     np.savez(tmp_path / "other.npz", **content)
     refuse(shot[0], words, tmp_path / "other.npz")
@@ -257,7 +289,9 @@ def test_another_person_without_a_cut_that_shows(tmp_path, monkeypatch):
 def test_three_faces_in_a_row_must_differ():
     one, other = np.zeros(128), np.full(128, 0.06)  # .68 apart
     assert video.other_person([one] * 20) is None and video.other_person([]) is None
-    assert video.other_person([one] * 9 + [other] + [one] * 9) is None, "a single odd face is no person"
+    assert video.other_person([one] * 9 + [other] + [one] * 9) is None, (
+        "a single odd face is no person"
+    )
     assert video.other_person([one] * 9 + [other] * 5 + [one] * 6) == 8
 
 
@@ -284,7 +318,9 @@ def _turn_right(path: Path) -> None:
     content, one = bytearray(path.read_bytes()), 0x10000
     place = content.index(b"tkhd") + 44
     matrix = (0, one, 0, -one, 0, 0, SIZE * one, 0, 0x40000000)
-    content[place : place + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
+    content[place : place + 36] = b"".join(
+        value.to_bytes(4, "big", signed=True) for value in matrix
+    )
     path.write_bytes(content)
 
 
@@ -302,7 +338,11 @@ def test_an_uneven_frame_rate_is_told(shot, tmp_path):
         container.mux(stream.encode())
     np.savez(tmp_path / "uneven.npz", landmarks=landmarks)
     opened = open_video(config_of(path, tmp_path / "uneven.npz"))
-    assert len(opened) == 60 and opened.fps == pytest.approx(25, abs=0.5) and "frame rate varies" in opened.notes[0]
+    assert (
+        len(opened) == 60
+        and opened.fps == pytest.approx(25, abs=0.5)
+        and "frame rate varies" in opened.notes[0]
+    )
 
 
 def test_without_the_extra_the_remedy_is_told(shot, monkeypatch):
@@ -325,19 +365,31 @@ def test_dlib_counts_faces_and_finds_landmarks(tmp_path):
     assert find_landmarks(tmp_path / "none.mp4", None, 0)[2] == {"no face": 3}
 
 
-@pytest.mark.skipif("IDF_VIDEO" not in os.environ, reason="set IDF_VIDEO to a video of a person speaking")
+@pytest.mark.skipif(
+    "IDF_VIDEO" not in os.environ, reason="set IDF_VIDEO to a video of a person speaking"
+)
 def test_a_real_video():
     pytest.importorskip("dlib")
     frames = open_video(config_of(os.environ["IDF_VIDEO"], frames=60))
     assert len(frames) >= LEAST_FRAMES and frames.images.shape[1:] == (3, 64, 64)
-    assert (frames.landmarks[:, 8, 1] > frames.landmarks[:, 30, 1]).all(), "the chin lies below the nose"
+    assert (frames.landmarks[:, 8, 1] > frames.landmarks[:, 30, 1]).all(), (
+        "the chin lies below the nose"
+    )
 
 
-@pytest.mark.parametrize("settings, words", [
-    ({"frames": 20}, "frames=20 must be at least 50"), ({"frames": 0}, "the procedural film has no end"),
-    ({"landmarks": "x.npz"}, "landmarks belong to a video"), ({"eps": 0.0}, "eps=0.0 is outside"),
-    ({"size_parser": 100}, "size_parser=100 must be a multiple of 64"), ({"lr_inner": 0.0}, "lr_inner=0.0 must be above 0"),
-    ({"widht": 3}, "Unknown setting 'widht'"), ({"masked": 1}, "masked=1 must be of type bool")])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"frames": 20}, "frames=20 must be at least 50"),
+        ({"frames": 0}, "the procedural film has no end"),
+        ({"landmarks": "x.npz"}, "landmarks belong to a video"),
+        ({"eps": 0.0}, "eps=0.0 is outside"),
+        ({"size_parser": 100}, "size_parser=100 must be a multiple of 64"),
+        ({"lr_inner": 0.0}, "lr_inner=0.0 must be above 0"),
+        ({"widht": 3}, "Unknown setting 'widht'"),
+        ({"masked": 1}, "masked=1 must be of type bool"),
+    ],
+)
 def test_settings_are_checked(settings, words):
     with pytest.raises(UserError, match=words):
         load_video_config("smoke", **settings)
