@@ -23,32 +23,30 @@ help:  ## list these commands
 run: .venv/.installed-run $(if $(VIDEO),.venv/.installed-video)  ## execute the notebooks (DATA: a CelebA folder, VIDEO: a video of a face)
 	@$(BIN) -m idf run --preset "$(PRESET)" --seed "$(SEED)" $(DATA_OPTION) $(VIDEO_OPTION)
 
-test: .venv/.installed-test  ## run all tests, notebooks included
+test: .venv/.installed-test  ## check the style, run all tests, notebooks included
+	@$(BIN) -m ruff format --check --quiet
+	@$(BIN) -m ruff check --quiet
 	@$(BIN) -m pytest -q
 
 lab: .venv/.installed-run  ## open the notebooks in JupyterLab
 	@$(BIN) -m jupyterlab --notebook-dir=.
 
 explore: .venv/.installed-video  ## try the defence with controls, in the browser (also on a photo of your own)
-	@$(BIN) -m idf.explorer_server
+	@$(BIN) -m idf.apps.explorer
 
 weights: .venv/.installed-run  ## train all shipped weights again (MASKS: a CelebAMask-HQ folder; resumes where it stopped)
 	@$(BIN) -m idf weights $(DATA_OPTION)
 	@$(if $(DATA),:,$(BIN) -m idf film-weights $(if $(MASKS),--masks "$(MASKS)"))
 
 bench: .venv/.installed-run  ## measure speed, write data/results/speed.json
-	@$(BIN) -m idf bench $(DATA_OPTION)
+	@$(BIN) benchmarks/speed.py $(DATA_OPTION)
 
 notebooks: .venv/.installed-test  ## execute the notebooks and their solutions, keep the outputs in notebooks/
-	@$(BIN) -m idf run --update --out runs/notebooks
-	@IDF_PRESET=demo $(BIN) -m jupyter execute --inplace notebooks/solutions/*.ipynb
-	@$(BIN) -m nbstripout --keep-output --keep-count --keep-id \
-	  --extra-keys "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution" \
-	  notebooks/[0-9][0-9]_*.ipynb notebooks/solutions/*.ipynb
+	@$(BIN) tools/run_notebooks.py
 
 clean:  ## remove the virtual environment and caches (runs/ stays)
-	rm -rf .venv *.egg-info .pytest_cache .hypothesis
-	find idf tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find idf tests tools benchmarks notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 .venv/bin/python:
 	@$(or $(PYTHON),false) -c '$(IN_RANGE)' >/dev/null 2>&1 || { \

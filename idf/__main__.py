@@ -1,5 +1,5 @@
 import sys
 
-from idf.cli import main
+from idf.commands import main
 
 sys.exit(main())

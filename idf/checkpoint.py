@@ -1,90 +1,21 @@
-"""Checkpoints and shipped weights: safetensors plus a small JSON, written atomically, never pickled."""
+"""A resumable training on disk: safetensors plus a small JSON, written in one step, not pickled."""
 
-import errno
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from idf.config import UserError
-
-
-def write_atomically(path: Path, write) -> None:
-    """Call write(temporary path), then move it to `path` in one step; on a full disk the old file stays.
-
-    Raises UserError when the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        if not full:
-            raise
-        raise UserError(
-            f"The disk is full: {path} was not saved, the file saved before it is untouched; free some space "
-            "and run the same command again to go on."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], half: bool = False) -> None:
-    """Save named tensors as safetensors; half stores floating-point ones as float16, for shipping."""
-    out = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().to(
-            "cpu", torch.float16 if half and tensor.is_floating_point() else None
-        )
-        out[name] = tensor.contiguous().clone()
-    write_atomically(path, lambda temporary: save_file(out, temporary))
-
-
-def save_json(path: Path, content) -> None:
-    write_atomically(
-        path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n")
-    )
-
-
-def load_network(network: nn.Module, path: Path) -> nn.Module:
-    """Fill the network strictly from a safetensors file (float16 is widened); evaluation mode.
-
-    Raises UserError for a missing, damaged or foreign file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(
-            f"No weights at {path}: train them with `make weights`, or choose a preset that ships them."
-        )
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is not a readable safetensors file ({error}): fetch or train it again."
-        ) from error
-    try:
-        network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=True
-        )
-    except RuntimeError as error:
-        reason = " ".join(str(error).split("\n\t")[1:2]) or str(error)
-        raise UserError(
-            f"{path} holds another architecture than {type(network).__name__} with these settings "
-            f"({reason.strip()}): use the width, size and domains it was trained with."
-        ) from error
-    return network.eval()
+from idf.data.files import save_json, save_tensors
 
 
 class Checkpoint:
     """One resumable training in a folder: state-N.safetensors, and checkpoint.json that names it.
 
-    The JSON is replaced last and in one step, so that a kill at any moment leaves a complete older state.
+    The JSON is replaced last and in one step, so that a kill at any moment leaves a complete state.
     """
 
     def __init__(self, folder: Path):
@@ -100,7 +31,7 @@ class Checkpoint:
                 old.unlink(missing_ok=True)
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
-        """The tensors and info saved last, or None when there is nothing yet. Raises UserError for damaged files."""
+        """The tensors and info saved last, None if there are none. UserError for damaged files."""
         if not self.index.is_file():
             return None
         try:
@@ -108,8 +39,8 @@ class Checkpoint:
             return load_file(self.folder / info["state"]), info
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise UserError(
-                f"The checkpoint {self.index} cannot be read ({error}): delete the folder {self.folder} to "
-                "start again."
+                f"The checkpoint {self.index} cannot be read ({error}): delete the folder "
+                f"{self.folder} to start again."
             ) from error
 
 
@@ -119,27 +50,26 @@ def network_and_optimizer_tensors(
     """Every tensor that a bit-identical continuation needs, under flat names."""
     tensors = {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
-        tensors.update({f"{prefix}.adam.{index}.{name}": value for name, value in moments.items()})
+        for name, value in moments.items():
+            tensors[f"{prefix}.adam.{index}.{name}"] = value
     return tensors
 
 
 def restore(
     prefix: str, tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """The inverse of network_and_optimizer_tensors. Raises UserError when the architecture differs."""
-    own = {
-        name[len(prefix) + 1 :]: value
-        for name, value in tensors.items()
-        if name.startswith(f"{prefix}.")
-    }
+    """The inverse of network_and_optimizer_tensors. UserError when the architecture differs."""
+    own = {name: v for name, v in tensors.items() if name.startswith(f"{prefix}.")}
+    own = {name.removeprefix(f"{prefix}."): value for name, value in own.items()}
     weights = {name: value for name, value in own.items() if not name.startswith("adam.")}
     try:
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise UserError(
-            f"The checkpoint's {prefix} has another architecture than these settings: delete the checkpoint or "
-            "use the settings that it was started with."
+            f"The checkpoint's {prefix} has another architecture than these settings: delete the "
+            "checkpoint or use the settings that it was started with."
         ) from error
+
     moments: dict[int, dict] = {}
     for name, value in own.items():
         if name.startswith("adam."):
@@ -148,3 +78,19 @@ def restore(
     state = optimizer.state_dict()
     state["state"] = moments
     optimizer.load_state_dict(state)
+
+
+def refuse_other_settings(saved: dict, now: dict, folder: Path | None, part: str = "") -> None:
+    """Raises UserError where a checkpoint was made with other settings than these.
+
+    part: the name of the part of which these are the settings, like "editor.".
+    """
+    now = json.loads(json.dumps(now))
+    for name, value in saved.items():
+        if isinstance(value, dict) and isinstance(now.get(name), dict):
+            refuse_other_settings(value, now[name], folder, f"{part}{name}.")
+        elif name in now and now[name] != value:
+            raise UserError(
+                f"{folder} holds a training with {part}{name}={value}, not {now[name]}: delete "
+                "that folder to start anew, or name another place for checkpoints."
+            )

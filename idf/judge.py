@@ -1,85 +1,91 @@
-"""The independent judge: an attribute classifier, trained on real labels alone, that says whether an edit worked."""
+"""The judge: an attribute classifier, trained on real labels alone, says if an edit worked."""
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torchvision.transforms import v2
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from idf import losses
-from idf.checkpoint import Checkpoint, network_and_optimizer_tensors, restore
-from idf.config import Config, UserError
-from idf.data import Faces
+from idf.config import Config
+from idf.data.faces import Faces
 from idf.networks import Judge
-from idf.training import make_accelerator
+from idf.training import Run, make_accelerator
 
-# forgeries shift colour and blur a little; a judge that has seen such faces does not stumble over that
-AUGMENT = v2.Compose(
-    [v2.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05)), v2.GaussianBlur(3, (0.1, 1.0))]
-)
+LR = 2e-3
 
 
-def train_judge(
-    config: Config, faces: Faces, folder: Path | None = None, quiet: bool = False
-) -> Judge:
-    """Multi-label BCE on clean faces, Adam with a one-cycle rate; resumes from `folder`. Evaluation mode at the end."""
-    accelerator = make_accelerator(config.bf16)
+@dataclass(kw_only=True)
+class JudgeTraining(Run):
+    judge: nn.Module
+
+
+def train_judge(config: Config, faces: Faces, **options) -> JudgeTraining:
+    """Multi-label BCE on clean faces, Adam with a one-cycle rate; evaluation mode at the end.
+
+    options: folder, until, watch, quiet of Run.loop.
+    """
     torch.manual_seed(config.seed + 1)
-    judge = Judge(len(faces.domains), config.width_judge).to(accelerator.device).train()
-    optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3, weight_decay=1e-4)
-    checkpoint, start = (Checkpoint(folder) if folder else None), 0
-    if checkpoint and (saved := checkpoint.load()):
-        tensors, info = saved
-        restore("judge", tensors, judge, optimizer)
-        start = info["iteration"]
-    n = config.judge_iterations
-    for i in tqdm(
-        range(start, n),
-        initial=start,
-        total=n,
-        unit="it",
-        mininterval=1,
-        dynamic_ncols=True,
-        file=sys.stdout,
-        disable=quiet,
-    ):
+    settings = config.judge
+    run = JudgeTraining(
+        identity=_identity(config, faces),
+        seed=config.seed,
+        checkpoint_every=config.checkpoint_every,
+        accelerator=make_accelerator(config.bf16),
+        judge=Judge(len(faces.domains), settings.width),
+    )
+    run.judge.to(run.device).train()
+    adam = torch.optim.Adam(run.judge.parameters(), lr=LR, weight_decay=1e-4)
+    adam.param_groups[0]["initial_lr"] = LR
+    run.optimizers = {run.judge: adam}
+
+    augment = augmentation()
+    n = settings.iterations
+    for i in run.loop(n, **options):
         torch.manual_seed(config.seed * 1_000_003 + i)
-        optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, (i + 1) / (0.1 * n), (n - i) / (0.7 * n))
-        x, c = (t.to(accelerator.device) for t in faces.batch(i, 8 * config.batch, config.seed + 1))
-        with accelerator.autocast():
-            loss = losses.classification(judge(AUGMENT(x)), c)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"The judge's loss became {loss.item()} at iteration {i}: set bf16=false and run it again."
-            )
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
-        if checkpoint and ((i + 1) % config.checkpoint_every == 0 or i + 1 == n):
-            checkpoint.save(
-                i + 1,
-                network_and_optimizer_tensors("judge", judge, optimizer),
-                {"loss": loss.item()},
-            )
-    return judge.eval()
+        adam.param_groups[0]["lr"] = LR * min(1.0, (i + 1) / (0.1 * n), (n - i) / (0.7 * n))
+        x, c = (t.to(run.device) for t in faces.batch(i, settings.batch, config.seed + 1))
+        with run.accelerator.autocast():
+            loss = losses.classification(run.judge(augment(x)), c)
+        run.step(run.judge, loss)
+        run.record({"judge": loss})
+    run.judge.eval()
+    return run
+
+
+def augmentation() -> Callable[[Tensor], Tensor]:
+    """Forgeries shift colour and blur a little: a judge that has seen such faces does not mind."""
+    from torchvision.transforms import v2  # slow to import, needed in training only
+
+    affine = v2.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05))
+    return v2.Compose([affine, v2.GaussianBlur(3, (0.1, 1.0))])
+
+
+def _identity(config: Config, faces: Faces) -> dict:
+    """No setting of editor or PG makes it another training."""
+    own = ("seed", "data_root", "size", "faces", "bf16", "judge")
+    whole = config.identity()
+    return {name: whole[name] for name in own} | {"domains": list(faces.domains)}
 
 
 @torch.no_grad()
-def verdict(judge: Judge, x: Tensor) -> Tensor:
+def verdict(judge: nn.Module, x: Tensor) -> Tensor:
     """The attributes that the judge sees in x (B, 3, S, S): bool (B, K)."""
     return judge(x) > 0
 
 
-def judge_accuracy(judge: Judge, faces: Faces) -> dict[str, float]:
-    """Accuracy per domain on labelled faces; `mean`, and `balanced`: the mean over both values of each label."""
+def judge_accuracy(judge: nn.Module, faces: Faces) -> dict[str, float]:
+    """Accuracy per domain on labelled faces.
+
+    `mean`: over domains; `balanced`: over both values of each label, too.
+    """
     labels = faces.labels.bool()
     right = torch.cat([verdict(judge, x) == c.bool() for _, x, c in faces.in_order(64)]).float()
-    values = {name: right[:, k].mean().item() for k, name in enumerate(faces.domains)}
-    halves = [
-        right[labels[:, k] == value, k].mean()
-        for k in range(labels.shape[1])
-        for value in (True, False)
-    ]
-    return values | {"mean": right.mean().item(), "balanced": torch.stack(halves).nanmean().item()}
+    accuracy = {name: right[:, k].mean().item() for k, name in enumerate(faces.domains)}
+    halves = []
+    for k in range(labels.shape[1]):
+        for value in (True, False):
+            halves.append(right[labels[:, k] == value, k].mean())
+    accuracy["mean"] = right.mean().item()
+    accuracy["balanced"] = torch.stack(halves).nanmean().item()
+    return accuracy

@@ -1,4 +1,4 @@
-"""Every test, and every notebook run by a test, works at preset `smoke` on the CPU with a cache folder of its own."""
+"""Every test works at preset `smoke` on the CPU, with a cache folder of its own."""
 
 import os
 import tempfile

@@ -9,7 +9,7 @@ from idf.config import ROOT
 
 
 def run_two(script: str, folder: Path) -> None:
-    """Writes the script into folder and runs it with folder as its argument; fails with what it said."""
+    """Runs the script, kept in folder, with folder as its argument; fails with what it said."""
     (folder / "script.py").write_text(script)
     command = [
         sys.executable,

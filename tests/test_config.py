@@ -1,57 +1,72 @@
 """Presets and the settings that change them: what is taken, what is refused and in which words."""
 
-import dataclasses
-
+import pydantic
 import pytest
 
-from idf.config import DOMAINS, PRESETS, Config, UserError, load_config, parse_setting
+from idf.config import (
+    DOMAINS,
+    PRESETS,
+    Config,
+    FilmConfig,
+    UserError,
+    load_config,
+    load_film_config,
+)
+from idf.settings import parts_of, setting_names
+
+SCENARIOS = pytest.mark.parametrize("load", [load_config, load_film_config])
 
 
+def sentence(error):
+    """The words of a UserError, which must be one sentence on one line."""
+    text = str(error.value)
+    assert "\n" not in text and text.endswith(".") and ". " not in text, text
+    return text
+
+
+# Presets
+
+
+@SCENARIOS
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_valid_and_frozen(preset):
-    config = load_config(preset)
+def test_every_preset_loads_and_is_frozen(load, preset):
+    config = load(preset)
     assert config.preset == preset
-    assert config.domains == DOMAINS["procedural"]["SD"]
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.eps = 0.1
+    for part in (config, config.poisoner):
+        name = next(iter(type(part).model_fields))
+        with pytest.raises(pydantic.ValidationError, match="frozen"):
+            setattr(part, name, getattr(part, name))
 
 
-def test_presets_hold_only_settings_of_the_right_type():
-    types = {field.name: type(field.default) for field in dataclasses.fields(Config)}
-    for settings in PRESETS.values():
-        for name, value in settings.items():
-            assert type(value) is types[name], name
+def test_preset_paper_is_the_defaults():
+    assert load_config("paper", domains="Smiling") == Config(domains=("Smiling",))
+    assert load_film_config("paper") == FilmConfig()
+    assert load_config("paper").differences().keys() == {"domains"}
 
 
-def test_paper_is_the_paper():
+def test_the_defaults_are_the_papers_and_its_codes():
     config = load_config("paper")
-    assert (config.size, config.width, config.width_pg, config.width_d_b, config.batch) == (
-        128,
-        64,
-        64,
-        32,
-        16,
-    )
-    assert (config.iterations, config.decay, config.n_critic, config.poison_every) == (
-        200_000,
-        0.5,
-        5,
-        1,
-    )
-    assert (config.lr, config.lr_pg) == (1e-4, 1e-4)
-    assert (config.lambda_bs, config.lambda_cyc, config.lambda_dom, config.lambda_adv) == (
-        10,
-        2.5,
-        1,
-        0.01,
-    )
-    assert (config.lambda_cls, config.lambda_rec, config.lambda_gp, config.lr_d_b) == (
-        1,
-        10,
-        10,
-        1e-5,
-    )
-    assert config.batch_pg == config.batch and config.previous and config.eps == 0.05
+    editor, target, pg = config.editor, config.target, config.poisoner
+    assert config.size == 128 and config.interpolation == "bilinear" and not config.bf16
+    assert (editor.width, editor.batch, pg.width, pg.width_d_b) == (64, 16, 64, 32)
+    assert (editor.iterations, editor.decay, editor.n_critic) == (30_000, 0.0, 5)
+    assert (target.iterations, target.decay) == (200_000, 0.5)
+    assert (editor.lr, editor.lr_d, pg.lr, pg.lr_d_b) == (1e-4, 1e-4, 1e-4, 1e-5)
+    assert (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom, pg.lambda_adv) == (10, 2.5, 1, 0.01)
+    assert (editor.lambda_cls, editor.lambda_rec, editor.lambda_gp) == (1, 10, 10)
+    assert (pg.levels, pg.every, pg.batch, pg.eps) == (5, 1, editor.batch, 0.05)
+    assert pg.previous and pg.affine and pg.align_corners and not pg.mu_per_sample
+    aids = (editor.augment, editor.robust, editor.lambda_idt, editor.balance)
+    assert not any(aids), "what StarGAN does not have is off"
+
+
+def test_the_films_defaults_are_the_papers_and_pix2pixs():
+    config = load_film_config("paper")
+    forger, pg = config.forger, config.poisoner
+    assert (config.size, forger.network, forger.width, forger.layers_d) == (256, "UNet256", 64, 3)
+    assert (forger.batch, forger.lr, forger.decay, forger.lambda_l1) == (1, 2e-4, 0.5, 100)
+    assert (pg.width, pg.levels, pg.batch, pg.eps, pg.follow) == (64, 5, 1, 0.02, 0)
+    assert (pg.lambda_adv, pg.inner_steps, pg.masked, pg.background) == (0.01, 1, True, 0.01)
 
 
 def test_sd_and_dd_share_no_domain():
@@ -61,61 +76,176 @@ def test_sd_and_dd_share_no_domain():
 
 
 def test_a_celeba_folder_brings_celebas_domains_and_weights():
-    config = load_config("smoke", data_root="faces")
-    assert config.domains == DOMAINS["celeba"]["SD"]
-    assert config.weights.name == "celeba" and load_config("smoke").weights.name == "procedural"
+    drawn, photos = load_config("smoke"), load_config("smoke", data_root="faces")
+    assert drawn.domains == DOMAINS["procedural"]["SD"] and drawn.weights.name == "procedural"
+    assert photos.domains == DOMAINS["celeba"]["SD"] and photos.weights.name == "celeba"
 
 
-def test_overrides():
-    config = load_config("smoke", eps=1, domains="Smiling,Bangs", width=8)
-    assert config.eps == 1.0 and type(config.eps) is float  # a whole number is a fine float
-    assert config.domains == ("Smiling", "Bangs") and config.width == 8
+def test_photos_have_settings_of_their_own_that_an_override_beats():
+    drawn, photos = load_config("demo"), load_config("demo", data_root="somewhere")
+    assert photos.editor.augment and not drawn.editor.augment
+    assert photos.editor.lambda_rec != drawn.editor.lambda_rec
+    assert load_config("demo", data_root="somewhere", lambda_rec=7.0).editor.lambda_rec == 7
+
+
+# Overrides
+
+
+@pytest.mark.parametrize(
+    "override", [{"n_critic": 3}, {"editor.n_critic": 3}, {"editor": {"n_critic": 3}}]
+)
+def test_an_override_is_bare_dotted_or_nested(override):
+    plain = load_config("smoke")
+    loaded, changed = load_config("smoke", **override), plain.changed(**override)
+    assert loaded == changed and loaded.editor.n_critic == 3
+    assert loaded.changed(n_critic=plain.editor.n_critic) == plain, "all else is the preset's"
+
+
+def test_a_part_may_be_handed_over_whole():
+    other = load_config("demo").poisoner
+    assert load_config("smoke", poisoner=other).poisoner == other
+
+
+def test_values_become_their_settings_type():
+    config = load_config("smoke", eps=1, domains="Smiling, Bangs")
+    assert config.poisoner.eps == 1.0 and type(config.poisoner.eps) is float
+    assert config.domains == ("Smiling", "Bangs")
     assert load_config("smoke", domains=["Smiling"]).domains == ("Smiling",)
+
+
+@SCENARIOS
+def test_a_name_of_one_part_needs_no_dot_and_a_name_of_several_does(load):
+    config = load("smoke")
+    parts = parts_of(type(config))
+    for full in setting_names(type(config)):
+        part, _, name = full.rpartition(".")
+        homes = [other for other, of in parts.items() if name in of.model_fields]
+        value = getattr(getattr(config, part) if part else config, name)
+        assert config.changed(**{full: value}) == config
+        if part and len(homes) == 1 and name not in type(config).model_fields:
+            assert config.changed(**{name: value}) == config
+        elif part and name not in type(config).model_fields:
+            with pytest.raises(UserError) as error:
+                config.changed(**{name: value})
+            words = " or ".join(f"{home}.{name}" for home in homes)
+            assert sentence(error) == f"{name} is a setting of several parts: say {words}."
 
 
 @pytest.mark.parametrize(
     "settings, words",
     [
         (dict(preset="huge"), ["'huge'", "smoke", "demo", "gpu", "paper"]),
-        (dict(epsilon=0.05), ["'epsilon'", "eps", "n_critic"]),
-        (dict(eps="0.05"), ["eps='0.05'", "float"]),
-        (dict(width=2.5), ["width=2.5", "int"]),
+        # names
+        (dict(epsilon=0.05), ["'epsilon'", "did you mean poisoner.eps?"]),
+        ({"editor.n_crtic": 2}, ["'editor.n_crtic'", "did you mean editor.n_critic"]),
+        ({"editor": {"n_crtic": 2}}, ["'n_crtic'", "n_critic"]),
+        (dict(zzz=1), ["'zzz'", "the settings are", "seed", "poisoner.eps"]),
+        ({"editors.lr": 1e-3}, ["'editors.lr'", "editor.lr"]),
+        ({"editor.": 1}, ["'editor.'"]),
+        ({"": 1}, ["''"]),
+        # types
+        (dict(eps="0.05"), ["poisoner.eps='0.05'", "number"]),
+        (dict(eps=None), ["poisoner.eps=None", "number"]),
+        ({"editor.width": 2.5}, ["editor.width=2.5", "integer"]),
+        ({"editor.iterations": True}, ["editor.iterations=True", "integer"]),
         (dict(bf16=1), ["bf16=1", "bool"]),
-        (dict(iterations=True), ["iterations=True", "int"]),
-        (dict(domains=3), ["domains=3", "tuple"]),
-        (dict(eps=0), ["eps=0.0", "(0, 1]"]),
-        (dict(eps=-0.05), ["eps=-0.05", "(0, 1]"]),
-        (dict(eps=1.01), ["eps=1.01", "(0, 1]"]),
-        (dict(eps=float("nan")), ["eps=nan", "(0, 1]"]),
-        (dict(size=100), ["size=100", "64"]),
-        (dict(decay=1.5), ["decay=1.5", "[0, 1]"]),
-        (dict(batch=0), ["batch=0", "at least 1"]),
-        (dict(n_critic=-1), ["n_critic=-1", "at least 1"]),
-        (dict(lr=0), ["lr=0.0", "above 0"]),
+        (dict(domains=3), ["domains=3", "one to ten attributes"]),
+        (dict(domains=[3]), ["domains=3", "string"]),
+        (dict(data_root=3), ["data_root=3", "string"]),
+        (dict(editor=3), ["editor=3", "EditorSettings"]),
+        # sign and range
+        (dict(eps=0), ["poisoner.eps=0", "greater than 0", ".01 to .05"]),
+        (dict(eps=-0.05), ["poisoner.eps=-0.05", "greater than 0"]),
+        (dict(eps=1.01), ["poisoner.eps=1.01", "less than or equal to 1"]),
+        ({"editor.decay": 1.5}, ["editor.decay=1.5", "less than or equal to 1"]),
+        ({"editor.batch": 0}, ["editor.batch=0", "greater than or equal to 1"]),
+        (dict(n_critic=-1), ["editor.n_critic=-1", "greater than or equal to 1"]),
+        ({"editor.lr": 0}, ["editor.lr=0", "greater than 0"]),
+        (dict(lambda_rec=-1.0), ["editor.lambda_rec=-1.0", "greater than or equal to 0"]),
+        (dict(seed=-1), ["seed=-1", "greater than or equal to 0"]),
+        (dict(domains=["Smiling"] * 11), ["domains=", "at most 10", "one to ten attributes"]),
+        # no number
+        (dict(eps=float("nan")), ["poisoner.eps=nan"]),
+        (dict(eps=float("inf")), ["poisoner.eps=inf"]),
+        ({"editor.lr": float("nan")}, ["editor.lr=nan", "finite"]),
+        (dict(lambda_cyc=float("inf")), ["poisoner.lambda_cyc=inf", "finite"]),
+        # choices, and what goes together
+        (dict(size=100), ["size=100", "use one of 32, 64, 128, 256"]),
+        ({"target.network": "Res7"}, ["target.network='Res7'", "Res6, Res9, CNet, UNet128"]),
+        (dict(interpolation="nearest"), ["interpolation='nearest'", "bilinear, bicubic"]),
+        (dict(levels=7), ["poisoner.levels=7", "32 px", "at most 6"]),
     ],
+    ids=str,
 )
 def test_a_bad_setting_is_named_with_its_remedy(settings, words):
+    preset = settings.pop("preset", "smoke")
     with pytest.raises(UserError) as error:
-        load_config(**{"preset": "smoke"} | settings)
-    sentence = str(error.value)
-    assert all(word in sentence for word in words), sentence
-    assert "\n" not in sentence and sentence.endswith(".")
+        load_config(preset, **settings)
+    said = str(error.value)
+    assert all(word in said for word in words), said
+    assert "\n" not in said and said[-1] in ".?"
+    if preset == "smoke":
+        with pytest.raises(UserError) as again:
+            load_config("smoke").changed(**settings)
+        assert str(again.value) == said, "`changed` checks as load_config does"
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(preset="huge"), ["'huge'", "smoke", "demo", "gpu", "paper"]),
+        (dict(frames=10), ["frames=10", "at least 50", "0 for all of a video"]),
+        (dict(frames=0), ["frames=0", "no end", "like 1600"]),
+        (dict(landmarks="points.npz"), ["landmarks", "set `video`"]),
+        (dict(layers_d=5), ["forger.layers_d", "32 px", "smaller number"]),
+        (dict(levels=7), ["poisoner.levels", "32 px", "smaller number"]),
+        ({"parser.size": 100}, ["parser.size=100", "multiple of 64"]),
+        (dict(follow=-1), ["poisoner.follow=-1", "greater than or equal to 0"]),
+        (dict(background=2.0), ["poisoner.background=2.0", "less than or equal to 1"]),
+        (dict(network="UNet128"), ["forger.network='UNet128'", "UNet256, UNet128-BN, CNet"]),
+        (dict(round_off=0.0), ["poisoner.round_off=0.0", "greater than 0"]),
+        (dict(n_critic=2), ["'n_critic'"]),
+    ],
+    ids=str,
+)
+def test_a_bad_setting_of_a_film_is_named_with_its_remedy(settings, words):
+    preset = settings.pop("preset", "smoke")
+    with pytest.raises(UserError) as error:
+        load_film_config(preset, **settings)
+    said = str(error.value)
+    assert all(word in said for word in words), said
+    assert "\n" not in said and said[-1] in ".?"
 
 
 def test_a_notebook_shows_the_sentence_alone():
     assert UserError("Do this.")._render_traceback_() == ["UserError: Do this."]
 
 
-@pytest.mark.parametrize(
-    "text, value",
-    [("1e-3", 1e-3), ("8", 8), ("true", True), ('["a"]', ["a"]), ("a,b", "a,b"), ("", "")],
-)
-def test_parse_setting(text, value):
-    parsed = parse_setting(text)
-    assert parsed == value and type(parsed) is type(value)
+# What makes a training another one
 
 
-def test_photos_have_settings_of_their_own_that_an_override_beats():
-    drawn, photos = load_config("demo"), load_config("demo", data_root="somewhere")
-    assert photos.augment and not drawn.augment and photos.lambda_rec != drawn.lambda_rec
-    assert load_config("demo", data_root="somewhere", lambda_rec=7.0).lambda_rec == 7
+@SCENARIOS
+def test_lengths_may_change_within_a_training(load):
+    config = load("smoke")
+    lengths = [name for name in setting_names(type(config)) if name.endswith("iterations")]
+    lengths += ["checkpoint_every"]
+    assert config.changed(**dict.fromkeys(lengths, 77)).identity() == config.identity()
+    assert config.changed(seed=1).identity() != config.identity()
+    assert config.changed(eps=0.03).identity() != config.identity()
+
+
+def test_identity_names_all_but_the_free_settings():
+    config, flat = load_config("smoke"), set()
+    for name, value in config.identity().items():
+        flat |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
+    free = {"checkpoint_every", "live_iterations"}
+    free |= {f"{part}.iterations" for part in ("editor", "target", "judge")}
+    assert flat == set(setting_names(Config)) - free
+
+
+def test_differences_are_named_in_full_and_lead_back():
+    config = load_config("smoke")
+    differences = config.differences()
+    assert differences["poisoner.lambda_dom"] == 0.01 and "editor.n_critic" in differences
+    assert "poisoner.eps" not in differences and "poisoner" not in differences
+    assert Config().changed(**differences) == config

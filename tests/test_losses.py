@@ -1,4 +1,4 @@
-"""Every equation against numbers worked out by hand, and its gradient against finite differences in float64."""
+"""Every equation against numbers by hand, its gradient against finite differences in float64."""
 
 import math
 
@@ -14,11 +14,8 @@ F64 = torch.float64
 
 def images(*values, dtype=torch.float32):
     """One flat 3 x 2 x 2 image per value; nested lists give leading dimensions."""
-    return (
-        torch.tensor(values, dtype=dtype)[..., None, None, None]
-        .expand(*torch.tensor(values).shape, 3, 2, 2)
-        .clone()
-    )
+    flat = torch.tensor(values, dtype=dtype)
+    return flat[..., None, None, None].expand(*flat.shape, 3, 2, 2).clone()
 
 
 def shift(x, c):
@@ -38,10 +35,8 @@ def test_infect_adds_eps_delta_and_clamps():
 
 
 def test_target_labels_make_hair_exclusive_and_flip_the_rest():
-    domains, hair = (
-        ("Black_Hair", "Smiling", "Blond_Hair", "Young"),
-        ("Black_Hair", "Blond_Hair", "Grey"),
-    )
+    domains = ("Black_Hair", "Smiling", "Blond_Hair", "Young")
+    hair = ("Black_Hair", "Blond_Hair", "Grey")
     c = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, 0]])
     expected = torch.tensor(
         [
@@ -59,7 +54,7 @@ def test_forge_is_domain_by_domain_for_one_or_many_images():
     x, targets = random64(2, 3, 4, 4), torch.eye(3)[:, None].expand(3, 2, 3)
     one_by_one = torch.stack([shift(x, c_j) for c_j in targets])
     assert_close(losses.forge(shift, x, targets), one_by_one)
-    twice = torch.stack([shift(y, c_j) for y, c_j in zip(one_by_one, targets)])
+    twice = torch.stack([shift(y, c_j) for y, c_j in zip(one_by_one, targets, strict=True)])
     assert_close(losses.forge(shift, one_by_one, targets), twice)
 
 
@@ -74,22 +69,17 @@ def test_gradient_penalty_of_a_linear_critic():
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake():
-    # D(x) = sum x^2 / 2 has slope x; x_hat = .25 * 0 + .75 * 1 in 12 numbers, of length .75 * sqrt(12)
+    # D(x) = sum x^2 / 2 has slope x; x_hat = .25 * 0 + .75 * 1 in 12 numbers: .75 * sqrt(12) long
+    alpha = torch.full((1, 1, 1, 1), 0.25)
     penalty = losses.gradient_penalty(
-        lambda x: x.square().sum((1, 2, 3)) / 2,
-        images(0.0),
-        images(1.0),
-        torch.full((1, 1, 1, 1), 0.25),
+        lambda x: x.square().sum((1, 2, 3)) / 2, images(0.0), images(1.0), alpha
     )
     assert penalty.item() == pytest.approx((0.75 * math.sqrt(12) - 1) ** 2)
 
 
 def test_gradient_penalty_reaches_the_critics_weights():
-    real, fake, alpha = (
-        random64(2, 3, 2, 2),
-        random64(2, 3, 2, 2, seed=1),
-        torch.rand(2, 1, 1, 1, dtype=F64),
-    )
+    real, fake = random64(2, 3, 2, 2), random64(2, 3, 2, 2, seed=1)
+    alpha = torch.rand(2, 1, 1, 1, dtype=F64)
 
     def penalty(w):
         return losses.gradient_penalty(
@@ -103,10 +93,8 @@ def test_gradient_penalty_reaches_the_critics_weights():
 
 
 def test_classification_sums_over_domains_and_averages_over_the_batch():
-    logits, c = (
-        torch.tensor([[0.0, 0.0], [math.log(3), -math.log(3)]]),
-        torch.tensor([[1.0, 0.0], [1.0, 1.0]]),
-    )
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), -math.log(3)]])
+    c = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     # -ln of the probabilities 1/2, 1/2, 3/4 and 1/4
     expected = (math.log(2) + math.log(2) + math.log(4 / 3) + math.log(4)) / 2
     assert losses.classification(logits, c).item() == pytest.approx(expected, rel=1e-6)
@@ -115,9 +103,8 @@ def test_classification_sums_over_domains_and_averages_over_the_batch():
 
 def test_domain_weights_are_shares_of_the_change():
     x = images(0.0, 0.0)
-    y = images(
-        [0.1, 0.3], [0.6, 0.2]
-    )  # domain 0 changes the two images by .1 and .3, domain 1 by .6 and .2
+    # domain 0 changes the two images by .1 and .3, domain 1 by .6 and .2
+    y = images([0.1, 0.3], [0.6, 0.2])
     assert_close(losses.domain_weights(x, y), torch.tensor([[1 / 3], [2 / 3]]))
     assert_close(
         losses.domain_weights(x, y, per_sample=True), torch.tensor([[1 / 7, 0.6], [6 / 7, 0.4]])
@@ -143,9 +130,9 @@ def test_basic_and_cycle_loss_are_minus_the_weighted_l1():
     assert_close(losses.cycle_loss(mu, a, b), expected)
     per_sample = torch.tensor([[0.5, 0.0], [0.5, 1.0]])
     assert_close(losses.basic_loss(per_sample, a, b), torch.tensor(-(0.5 * 0.1 + 1.0 * 0.4) / 2))
-    assert_close(
-        losses.cycle_loss(mu, images(0.0, 0.0), b), torch.tensor(-(0.25 * 0.2 + 0.75 * 0.3))
-    )  # x' of (B, ...)
+    x_infected = images(0.0, 0.0)  # of (B, ...), not (J, B, ...)
+    expected = torch.tensor(-(0.25 * 0.2 + 0.75 * 0.3))
+    assert_close(losses.cycle_loss(mu, x_infected, b), expected)
 
 
 def test_domain_loss_wants_unreal_faces_of_the_farthest_domain():
@@ -153,7 +140,7 @@ def test_domain_loss_wants_unreal_faces_of_the_farthest_domain():
     logits = torch.zeros(4, 2)
     logits[0] = torch.tensor([math.log(3), -math.log(3)])
     targets = torch.tensor([[[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]])
-    # the first pair's farthest domain is (0, 1): -ln 1/4 - ln 1/4; the three others cost 2 ln 2 each
+    # the first pair's farthest domain is (0, 1): -ln 1/4 - ln 1/4; the others cost 2 ln 2 each
     expected = 3.0 + (2 * math.log(4) + 6 * math.log(2)) / 4
     assert losses.domain_loss(scores, logits, targets).item() == pytest.approx(expected, rel=1e-6)
 
@@ -173,7 +160,7 @@ def test_influence_loss_by_hand():
     terms = losses.influence_loss(
         editor, [flat_critic], x, c, x_infected, targets, weights=(10.0, 2.5, 1.0)
     )
-    # y is .1 and .3, so mu is 1/4 and 3/4; y' is .2 and .4, .1 from y; back at c it is .4 + .1 and .8 + .1
+    # y is .1 and .3, so mu is 1/4 and 3/4; y' is .2 and .4, .1 from y; back at c it is .5 and .9
     bs, cyc = -0.1, -(0.25 * (0.5 - 0.05) + 0.75 * (0.9 - 0.05))
     dom = (2 * 0.2 + 2 * 0.4) / 2 + 2 * math.log(2)
     hand = {"bs": bs, "cyc": cyc, "dom": dom, "total": 10 * bs + 2.5 * cyc + dom, "distance": 0.1}
@@ -183,22 +170,23 @@ def test_influence_loss_by_hand():
 def test_influence_loss_averages_its_critics():
     x, c = random64(2, 3, 2, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     targets = torch.stack([c, 1 - c])
-    critics = [
-        flat_critic,
-        lambda x: (x.square().mean((1, 2, 3), keepdim=True), x.flatten(1)[:, :2]),
-    ]
-    run = lambda some: losses.influence_loss(shift, some, x, c, x + 0.05, targets)["total"]
-    assert_close(2 * run(critics), run(critics[:1]) + run(critics[1:]))
+
+    def other_critic(x):
+        return x.square().mean((1, 2, 3), keepdim=True), x.flatten(1)[:, :2]
+
+    def total(*critics):
+        return losses.influence_loss(shift, critics, x, c, x + 0.05, targets)["total"]
+
+    assert_close(2 * total(flat_critic, other_critic), total(flat_critic) + total(other_critic))
 
 
 def test_clean_forgeries_carry_no_gradient():
     x = random64(2, 3, 2, 2).requires_grad_()
     x_infected = (x.detach() + 0.05).requires_grad_()
     c = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    total = losses.influence_loss(shift, [flat_critic], x, c, x_infected, torch.stack([c, 1 - c]))[
-        "total"
-    ]
-    to_x, to_infected = torch.autograd.grad(total, [x, x_infected], allow_unused=True)
+    targets = torch.stack([c, 1 - c])
+    terms = losses.influence_loss(shift, [flat_critic], x, c, x_infected, targets)
+    to_x, to_infected = torch.autograd.grad(terms["total"], [x, x_infected], allow_unused=True)
     assert to_x is None and to_infected.abs().sum() > 0
 
 
@@ -226,29 +214,66 @@ def test_influence_loss_gradient(per_sample):
 
 def test_adversarial_and_critic_loss_by_hand():
     real, fake, alpha = images(0.5, 0.1), images(0.2, 0.0), torch.rand(2, 1, 1, 1)
-    critic = lambda x: x.sum((1, 2, 3))  # of slope 1 in 12 numbers
-    assert losses.adversarial_loss(critic, fake).item() == pytest.approx(
-        -1.2, rel=1e-6
-    )  # -(2.4 + 0) / 2
-    expected = 1.2 - 3.6 + 10 * (math.sqrt(12) - 1) ** 2
-    assert losses.critic_loss(critic, real, fake, alpha, 10.0).item() == pytest.approx(
-        expected, rel=1e-5
-    )
+
+    def critic(x):
+        return x.sum((1, 2, 3))  # of slope 1 in 12 numbers
+
+    assert losses.adversarial_loss(critic(fake)).item() == pytest.approx(-1.2)  # -(2.4 + 0) / 2
+    gap = losses.wasserstein(real=critic(real), fake=critic(fake)).item()
+    assert gap == pytest.approx(1.2 - 3.6)
+    expected = gap + 10 * (math.sqrt(12) - 1) ** 2
+    loss = losses.critic_loss(critic, real, fake, alpha, 10.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_adversarial_and_critic_loss_gradients():
     w, alpha = random64(12, 3, seed=2).requires_grad_(), torch.rand(2, 1, 1, 1, dtype=F64)
     real, fake = random64(2, 3, 2, 2), random64(2, 3, 2, 2, seed=1)
-    assert gradcheck(
-        lambda w: losses.critic_loss(lambda x: torch.tanh(x.flatten(1) @ w), real, fake, alpha), w
-    )
-    assert gradcheck(
-        lambda x: losses.adversarial_loss(lambda x: torch.tanh(x.flatten(1) @ w.detach()), x),
-        fake.clone().requires_grad_(),
-    )
+
+    def critic_loss(w):
+        return losses.critic_loss(lambda x: torch.tanh(x.flatten(1) @ w), real, fake, alpha)
+
+    def adversarial_loss(fake):
+        return losses.adversarial_loss(torch.tanh(fake.flatten(1) @ w.detach()))
+
+    assert gradcheck(critic_loss, w)
+    assert gradcheck(adversarial_loss, fake.clone().requires_grad_())
+
+
+def test_reconstruction_is_the_mean_l1():
+    x, x_cycled = images(0.5, 0.1), images(0.2, 0.2)
+    assert losses.reconstruction_loss(x, x_cycled).item() == pytest.approx((0.3 + 0.1) / 2)
+
+
+# Scenario 2
+
+
+def test_gan_loss_by_hand():
+    assert losses.gan_loss(torch.zeros(1, 1, 2, 2), True).item() == pytest.approx(math.log(2))
+    sure = torch.full((1, 1, 2, 2), 2.0)
+    assert losses.gan_loss(sure, False).item() == pytest.approx(math.log(1 + math.exp(2)))
+
+
+def test_rounded_l1_is_a_parabola_below_beta():
+    y, x = images(0.05, 0.5), images(0.0, 0.0)
+    expected = (0.05**2 / (2 * 0.1) + (0.5 - 0.1 / 2)) / 2
+    assert losses.rounded_l1(y, x, 0.1).item() == pytest.approx(expected)
+
+
+def test_the_mask_weighs_eq_11():
+    x, y, y_infected = images(0.0), images(0.1), images(0.3)
+    mask = torch.tensor([[[[1.0, 0.01], [0.01, 0.01]]]])
+    plain = losses.reenactment_influence(y, y_infected, x).item()
+    weighed = losses.reenactment_influence(y, y_infected, x, mask).item()
+    assert plain == pytest.approx(0.1 - 0.3)
+    assert weighed == pytest.approx((0.1 - 0.3) * 1.03 / 4)
 
 
 def test_half_precision_becomes_fp32():
     x, c = images(0.1, 0.2).bfloat16(), torch.ones(2, 2)
     terms = losses.influence_loss(shift, [flat_critic], x, c, x + 0.05, torch.stack([c, 1 - c]))
     assert {term.dtype for term in terms.values()} == {torch.float32}
+    x_cycled, mu = images(0.2, 0.3).bfloat16(), torch.tensor([[1.0]])
+    assert losses.reconstruction_loss(x, x_cycled).dtype == torch.float32
+    assert losses.weighted_l1(mu, x[None], x_cycled[None]).dtype == torch.float32
+    assert losses.at_least_fp32(x.double()).dtype == F64

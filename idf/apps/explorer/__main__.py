@@ -1,0 +1,5 @@
+import sys
+
+from idf.apps.explorer.server import serve
+
+serve(sys.argv[1:])

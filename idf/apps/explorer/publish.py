@@ -1,0 +1,61 @@
+"""The publisher's part: x', in whole grey levels."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from idf import attacks
+from idf.apps.explorer.face import edit_labels, face_of
+from idf.apps.explorer.networks import POISONER_FILES, editor, poisoner
+from idf.apps.explorer.state import BOTH, State, domains_of
+from idf.data.pictures import to_model, to_uint8
+from idf.methods import Context, protection
+
+SEED = 0  # of what is random
+
+
+def published(state: State) -> Tensor:
+    """x' (1, 3, S, S) in 8 bits, as a picture is published."""
+    if state.method == "ruiz":
+        # what does not change the attack is left out, so that it is remembered while that moves
+        same_attack = replace(
+            state, target="surrogate", domain=attacked(state), transformation="none", strength=0
+        )
+        return in_8_bits(attack(same_attack))
+    name = "ours" if state.method == BOTH else state.method
+    context = Context(seed=SEED)
+    if state.method in POISONER_FILES:
+        context.poisoners[name] = poisoner(state.dataset, state.method)
+    protect = protection(name, context, state.eps)
+    return in_8_bits(protect(face_of(state).x))
+
+
+def in_8_bits(x: Tensor) -> Tensor:
+    """Rounded to whole grey levels of 255, still in [-1, 1]."""
+    return to_model(to_uint8(x))
+
+
+def attacked(state: State) -> str:
+    """The domain that Ruiz et al.'s attack aims at.
+
+    The edited one, or the surrogate's first where it lacks that.
+    """
+    known = domains_of(state.dataset, "surrogate")
+    return state.domain if state.domain in known else known[0]
+
+
+@lru_cache(maxsize=64)
+def attack(state: State) -> Tensor:
+    """Ten steps of PGD on the surrogate, x' (1, 3, S, S).
+
+    At one domain alone: at all of them, as in the tables, a move would take longer.
+    """
+    j = domains_of(state.dataset, "surrogate").index(state.domain)
+    c_trg = edit_labels(state, "surrogate")[j : j + 1]
+    generator = torch.Generator().manual_seed(SEED)
+    surrogate = editor(state.dataset, "surrogate")
+    with torch.enable_grad():
+        x_infected = attacks.pgd(surrogate, face_of(state).x, c_trg, state.eps, generator=generator)
+    return x_infected.detach()

@@ -1,0 +1,84 @@
+"""What the controls of scenario 1 say: a State, and what they offer."""
+
+from dataclasses import dataclass
+
+from idf.apps.explorer.transformations import TRANSFORMATIONS
+from idf.config import DOMAINS, UserError
+from idf.methods import METHODS
+from idf.zoo.forgers import ATTACKERS
+
+# seeds of drawn faces: the first of the test part, on which no network was trained
+GALLERY = range(3_000_000, 3_000_008)
+MOST_EPS = 0.1
+
+BOTH = "ours-both"  # two PGs at once, as `idf protect` does
+# of idf.methods, those that the page offers: {name: words}
+OFFERED_METHODS = {
+    "ours-queries": METHODS["ours-queries"].legend,
+    "ours": METHODS["ours"].legend,
+    BOTH: "ours, both (as idf protect)",
+    "ours-no-ats": METHODS["ours-no-ats"].legend,
+    "ruiz": METHODS["ruiz"].legend,
+    "random-noise": METHODS["random-noise"].legend,
+    "random-colour": METHODS["random-colour"].legend,
+    "brightened": METHODS["brightened"].legend,
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What the controls of scenario 1 say."""
+
+    face: int = 0  # its index in GALLERY
+    photo: bytes = b""  # one's own face instead, as from upload.own_face
+    domain: str = "Smiling"  # what the forger edits
+    target: str = "apart"  # its editor, of idf.zoo.forgers.ATTACKERS
+    method: str = "ours-queries"  # how x' is made, of OFFERED_METHODS
+    eps: float = 0.05  # 0 to MOST_EPS on [-1, 1]
+    transformation: str = "none"  # what happens to the published picture before the forger gets it
+    strength: float = 0
+
+    @property
+    def dataset(self) -> str:
+        """Whose networks serve: those of the drawn faces, or CelebA's for a photo."""
+        return "celeba" if self.photo else "procedural"
+
+
+def targets_of(dataset: str) -> dict[str, str]:
+    """The editors that ship for a data set: {name: words}."""
+    labels = {name: attacker.label for name, attacker in ATTACKERS.items()}
+    if dataset == "celeba":
+        del labels["apart-DD"]
+    return labels
+
+
+def domains_of(dataset: str, target: str) -> tuple[str, ...]:
+    """The attributes that this editor edits."""
+    return DOMAINS[dataset][ATTACKERS[target].setting]
+
+
+def check(state: State) -> None:
+    """Raises UserError, with the remedy, for a value that no control offers."""
+    _check_name("target", state.target, targets_of(state.dataset))
+    _check_name("method", state.method, OFFERED_METHODS)
+    _check_name("transformation", state.transformation, TRANSFORMATIONS)
+    domains = domains_of(state.dataset, state.target)
+    if state.domain not in domains:
+        raise UserError(
+            f"This forger does not edit {state.domain!r}: it knows {', '.join(domains)}."
+        )
+    if not 0 <= state.eps <= MOST_EPS:
+        raise UserError(f"eps={state.eps} is outside 0 to {MOST_EPS}: the paper uses .01 to .05.")
+    if state.face not in range(len(GALLERY)):
+        raise UserError(f"There is no face {state.face}: the gallery has 0 to {len(GALLERY) - 1}.")
+    strengths = TRANSFORMATIONS[state.transformation].strengths
+    if state.strength not in strengths:
+        raise UserError(
+            f"strength={state.strength} is not offered for {state.transformation}: use one of "
+            f"{strengths}."
+        )
+
+
+def _check_name(control: str, name: str, offered: dict) -> None:
+    if name not in offered:
+        raise UserError(f"Unknown {control} {name!r}: use one of {', '.join(offered)}.")

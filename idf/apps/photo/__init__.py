@@ -1,0 +1,21 @@
+"""One's own photos: `protect` infects their faces, `check` shows what forgers make of them.
+
+files: read and written; align: faces found and cut out; put_back: a change of a face, in the photo;
+protection: the two PGs; plan and batch: many photos; check: the forgeries; measure: the numbers.
+The photo never leaves the machine: nothing here opens a connection.
+"""
+
+from idf.apps.photo.align import LEAST_SIDE, aligned, find_faces, finder
+from idf.apps.photo.files import SUFFIXES, Photo, open_photo
+from idf.apps.photo.protection import protect
+
+__all__ = [
+    "LEAST_SIDE",
+    "SUFFIXES",
+    "Photo",
+    "aligned",
+    "find_faces",
+    "finder",
+    "open_photo",
+    "protect",
+]

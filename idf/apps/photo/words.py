@@ -1,0 +1,48 @@
+"""What `idf protect` tells, as sentences."""
+
+import json
+from pathlib import Path
+
+from idf.config import RESULTS
+
+
+def counted(count: int, what: str) -> str:
+    """The count with its noun: 1 face, 2 faces."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def account(out: Path, row: dict) -> str:
+    """Of one photo that was protected; row: as idf.apps.photo.batch.protect_file gives it."""
+    return (
+        f"{out}: {counted(row['faces'], 'face')}, changed by at most {row['largest']} of 255 grey "
+        f"levels, PSNR {row['psnr']:.1f} dB, {row['seconds']:.1f} s"
+    )
+
+
+def summary(new: list[dict], before: int, failed: int, folders: list[str]) -> str:
+    """Of a batch: the rows of new copies, how many were there before, where all of them lie."""
+    faces = sum(row["faces"] for row in new)
+    parts = [f"{counted(len(new), 'photo')} with {counted(faces, 'face')} protected"]
+    if before:
+        parts.append(f"{before} protected before")
+    if failed:
+        parts.append(f"{failed} not")
+    where = folders[0]
+    if len(folders) > 1:
+        where += f" and {len(folders) - 1} more folders"
+    return f"{', '.join(parts)}: {where}"
+
+
+def warning_of_jpeg(eps: float) -> str:
+    """How much JPEG takes away, by the measured eps that lies nearest."""
+    file = RESULTS / "protect.json"
+    if not file.is_file():
+        return "JPEG weakens the protection: publish a PNG where you can."
+    rows = json.loads(file.read_text())["rows"]
+    row = min(rows, key=lambda row: abs(row["eps"] - eps))
+    return (
+        f"JPEG weakens the protection: at eps {row['eps']:g} it moved {row['dsr']:.0%} of the "
+        f"forgeries of {row['photos']} portraits as PNG, {row['dsr_jpeg_95']:.0%} as the JPEG that "
+        f"is written here, and {row['dsr_jpeg_75']:.0%} as JPEG of quality 75, which is what most "
+        "sites make of a photo: publish a PNG where you can."
+    )

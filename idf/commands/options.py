@@ -1,0 +1,104 @@
+"""Options that several commands share, and how the values of options are read."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from idf.config import UserError
+
+Preset = Annotated[str, typer.Option(metavar="NAME", help="smoke, demo, gpu or paper.")]
+Data = Annotated[
+    str, typer.Option(metavar="FOLDER", help="A CelebA folder; without it, procedural faces.")
+]
+Video = Annotated[
+    str, typer.Option(metavar="FILE", help="A video of one face; without it, a drawn one.")
+]
+Landmarks = Annotated[
+    str, typer.Option(metavar="FILE", help="The video's landmarks, .npz or .csv; else dlib's.")
+]
+Seed = Annotated[int, typer.Option(metavar="NUMBER")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, repeatable.")
+]
+Work = Annotated[
+    str, typer.Option(metavar="FOLDER", help="Where checkpoints go; by default into runs/.")
+]
+
+# settings that are options of their own, never --set
+OWN_OPTIONS = ("preset", "seed", "data_root", "video", "landmarks")
+
+
+def parse_settings(texts: Iterable[str], options: dict[str, str]) -> dict[str, Any]:
+    """["poisoner.eps=.03", ...] as {"poisoner.eps": .03, ...}; values are JSON, or text.
+
+    options: {setting: option} of what this command has an option for, like {"seed": "--seed"}.
+    Raises UserError for another form, and for a setting that is no matter of --set.
+    """
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UserError(
+                f"--set {text} is not of the form NAME=VALUE, like --set poisoner.eps=0.03."
+            )
+        if name in options:
+            raise UserError(f"{name} is no --set of this command: use {options[name]} {value}.")
+        if name in OWN_OPTIONS:
+            raise UserError(f"{name} cannot be changed in this command: leave it out.")
+        settings[name] = parse_value(value)
+    return settings
+
+
+def parse_value(text: str) -> Any:
+    """JSON where it is JSON (1e-3, true, [..]; .03 counts, too), else the text itself."""
+    with_zero = re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", text)
+    try:
+        return json.loads(with_zero)
+    except json.JSONDecodeError:
+        return text
+
+
+def check_choices(option: str, values: Iterable[str], known: Iterable[str]) -> None:
+    """Raises UserError for a value of an option that is not among the known ones."""
+    known = list(known)
+    for value in values:
+        if value not in known:
+            raise UserError(f"{option} {value} is not known: use one of {', '.join(known)}.")
+
+
+def find_data(folder: str) -> str:
+    """The absolute path of the data folder; empty for procedural faces."""
+    if not folder:
+        return ""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(
+            f"There is no data folder {folder}: give the one that holds CelebA "
+            "(see data/README.md)."
+        )
+    return str(path.resolve())
+
+
+def find_video(file: str) -> str:
+    """The absolute path of the video; empty for the procedural film."""
+    return _find_file(file, "video", "give an MP4, MOV or WebM file of one person speaking")
+
+
+def find_landmarks(file: str) -> str:
+    """The absolute path of a video's landmarks; empty where dlib is to find them."""
+    return _find_file(
+        file, "landmark file", "give an .npz or .csv, or leave it out, then dlib finds them"
+    )
+
+
+def _find_file(file: str, kind: str, remedy: str) -> str:
+    if not file:
+        return ""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"There is no {kind} {file}: {remedy}.")
+    return str(path.resolve())

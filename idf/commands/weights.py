@@ -1,0 +1,50 @@
+"""`idf weights`: train the networks of scenario 1 that ship; a second call continues."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idf.commands.options import (
+    Data,
+    Preset,
+    Seed,
+    Set,
+    Work,
+    check_choices,
+    find_data,
+    parse_settings,
+)
+from idf.config import ROOT, WEIGHTS, load_config
+from idf.zoo.recipes import RECIPES
+
+Only = Annotated[
+    list[str],
+    typer.Option(metavar="NAME ...", help=f"Of {', '.join(RECIPES)}; by default all, in order."),
+]
+Out = Annotated[str, typer.Option(metavar="FOLDER", help="By default data/weights/<data set>.")]
+
+
+def main(
+    preset: Preset = "demo",
+    data: Data = "",
+    seed: Seed = 0,
+    only: Only = (),
+    changes: Set = (),
+    work: Work = "",
+    out: Out = "",
+) -> int:
+    """Trains and exports. The target is trained with seed + 100."""
+    check_choices("--only", only, RECIPES)
+    options = {"preset": "--preset", "data_root": "--data", "seed": "--seed"}
+    settings = parse_settings(changes, options)
+    config = load_config(preset, data_root=find_data(data), seed=seed, **settings)
+    checkpoints = Path(work or ROOT / "runs" / "weights" / f"{preset}-{config.dataset}")
+    weights = Path(out or WEIGHTS / config.dataset)
+    for name in only or RECIPES:
+        print(
+            f"{name}: {config.dataset}, preset {preset}, checkpoints in {checkpoints / name}",
+            flush=True,
+        )
+        RECIPES[name](config, checkpoints, weights)
+    return 0

@@ -1,0 +1,42 @@
+"""Every figure of the notebooks, as a function from numbers or tensors to a matplotlib Figure.
+
+style: one look for all, and `keep`; generic: figures of any pictures and numbers; paper: those of
+the paper's experiments.
+"""
+
+from idf.figures.generic import LiveCurve, bars, coloured, curves, grid, sheet, table
+from idf.figures.paper import (
+    anatomy,
+    checked,
+    counterfactuals,
+    eps_curves,
+    floors,
+    fragility,
+    histogram,
+    lbp_comparison,
+    radial_power,
+    spectra,
+)
+from idf.figures.style import WIDTH, keep
+
+__all__ = [
+    "WIDTH",
+    "LiveCurve",
+    "anatomy",
+    "bars",
+    "checked",
+    "coloured",
+    "counterfactuals",
+    "curves",
+    "eps_curves",
+    "floors",
+    "fragility",
+    "grid",
+    "histogram",
+    "keep",
+    "lbp_comparison",
+    "radial_power",
+    "sheet",
+    "spectra",
+    "table",
+]

@@ -1,0 +1,49 @@
+"""PG, the generator of the perturbation."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from idf.config import FilmPoisonerSettings, PoisonerSettings
+from idf.networks.layers import DoubleConv
+
+
+class PoisonGenerator(nn.Module):
+    """PG: a U-Net of double 3x3 convs, average pooling, bilinear upsampling; widths 64..1024.
+
+    Ends in BatchNorm and tanh, so that |PG(x)| <= tau = 1 (Eq. 2). The last BatchNorm keeps the
+    amplitude from collapsing. With affine=True (the authors' code) it has a scale and a shift of
+    its own. Without, it also bounds the amplitude: of all inputs to tanh with variance 1, the
+    constant +-1 has the largest output, so the mean square of PG(x) stays under tanh(1)^2 and
+    eps .05 costs at most 34.4 dB. align_corners: of the upsampling; True in the authors' code.
+    """
+
+    def __init__(
+        self, width: int = 64, levels: int = 5, affine: bool = True, align_corners: bool = True
+    ):
+        super().__init__()
+        widths = [width * 2**i for i in range(levels)]
+        inputs = [3, *widths[:-1]]
+        self.down = nn.ModuleList(DoubleConv(a, b) for a, b in zip(inputs, widths, strict=True))
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.up = nn.ModuleList(DoubleConv(a + b, a) for a, b in pairs)
+        self.last = nn.Sequential(
+            nn.Conv2d(width, 3, 1, bias=False), nn.BatchNorm2d(3, affine=affine), nn.Tanh()
+        )
+        self.align_corners = align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by 2^(levels-1)."""
+        skips = [self.down[0](x)]
+        for block in self.down[1:]:
+            skips.append(block(F.avg_pool2d(skips[-1], 2)))
+        h = skips.pop()
+        for block in reversed(self.up):
+            h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=self.align_corners)
+            h = block(torch.cat([skips.pop(), h], dim=1))
+        return self.last(h)
+
+
+def make_poisoner(settings: PoisonerSettings | FilmPoisonerSettings) -> PoisonGenerator:
+    """PG as config.poisoner says, its initial weights from torch's generator."""
+    return PoisonGenerator(settings.width, settings.levels, settings.affine, settings.align_corners)

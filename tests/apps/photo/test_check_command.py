@@ -1,0 +1,87 @@
+"""`idf check`: what the editors make of a photo and of its copy, in numbers and in a picture."""
+
+from pathlib import Path
+
+import pytest
+from drawn_photos import canvas, run
+from PIL import Image
+
+from idf import metrics
+from idf.apps.photo import protect
+from idf.apps.photo.check import EDITORS, VARIANTS, check
+from idf.config import UserError
+
+
+def test_numbers_a_picture_and_what_they_do_not_prove(capsys):
+    canvas(0).save("a.png")
+    protect("a.png", "b.png", eps=0.05)
+    assert run("check", "a.png", "b.png") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "b.png against a.png: 1 face in the photo, 1 found in the copy; changed by at most 6 of 255"
+        in said
+    )
+    assert all(label in said for label in (*EDITORS.values(), *VARIANTS.values()))
+    assert "does not prove that any other editor fails" in said and "JPEG of quality 75" in said
+    assert Image.open("b_check.png").size > (600, 400)
+
+
+def test_the_forgeries_of_every_editor_are_measured():
+    faces = []
+    for i in range(3):
+        canvas(i).save("a.png")
+        protect("a.png", "b.png", eps=0.05)
+        faces += check("a.png", "b.png")
+    assert len(faces) == 3
+    for face in faces:
+        assert set(face.y) == set(EDITORS) and set(face.x) == {"clean", *VARIANTS}
+    for editor in EDITORS:
+        forgeries = [face.y[editor] for face in faces]
+        assert forgeries[0]["clean"].shape == (5, 3, 64, 64)
+        assert 0 <= faces[0].success[editor]["clean"] <= 1
+        moved = sum(metrics.l2(y["protected"], y["clean"]).mean() for y in forgeries)
+        control = sum(metrics.l2(y["noise"], y["clean"]).mean() for y in forgeries)
+        assert moved > 3 * control, "noise of the same eps must not do as well"
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        ("a.png", "a.png and a.png show the same"),
+        ("small.png", "a.png has 300 x 300 pixels, small.png 60 x 60"),
+        ("far.png", "The faces in a.png and far.png are not the same"),
+        ("none.png", "There is no photo none.png"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(other, said, capsys):
+    canvas(0).save("a.png")
+    canvas(0).resize((60, 60)).save("small.png")
+    canvas(1).save("far.png")
+    assert run("check", "a.png", other) == 2
+    assert capsys.readouterr().err.startswith(f"idf: {said}")
+
+
+def test_check_never_overwrites_a_photo(capsys):
+    canvas(0).save("a.png")
+    protect("a.png", "b.png")
+    before = Path("b.png").read_bytes()
+    assert run("check", "a.png", "b.png", "-o", "b.png") == 2
+    assert "b.png is one of the photos" in capsys.readouterr().err
+    assert Path("b.png").read_bytes() == before
+    Path("other.png").write_text("mine")
+    assert run("check", "a.png", "b.png", "-o", "other.png") == 2
+    assert Path("other.png").read_text() == "mine"
+    assert run("check", "a.png", "b.png", "-o", "folder") == 2
+
+
+def test_check_takes_what_a_site_made_of_the_copy(capsys):
+    canvas(0).save("a.png")
+    protect("a.png", "b.png", eps=0.05)
+    Image.open("b.png").save("site.jpg", quality=40)
+    assert run("check", "a.png", "site.jpg") == 0
+    assert "colour noise" in capsys.readouterr().out
+
+
+def test_a_missing_photo_is_named():
+    with pytest.raises(UserError, match="There is no photo"):
+        check("none.png", "none.png")

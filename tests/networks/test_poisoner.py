@@ -1,0 +1,76 @@
+"""PG: its range, its widths, and the bound on its amplitude."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from idf import metrics
+from idf.config import FilmPoisonerSettings, PoisonerSettings
+from idf.losses import infect
+from idf.networks import PoisonGenerator, make_poisoner
+
+
+def pictures(count, size):
+    return torch.rand(count, 3, size, size) * 2 - 1
+
+
+@pytest.mark.parametrize("size", (32, 64, 128))
+@pytest.mark.parametrize("training", [True, False])
+def test_delta_is_within_tau(size, training):
+    poisoner, x = PoisonGenerator(8, 5).train(training), pictures(2, size)
+    delta = poisoner(x)
+    assert delta.shape == x.shape and delta.abs().max() <= 1 and delta.std() > 0
+    x_infected = infect(x, delta, 0.05)
+    assert x_infected.abs().max() <= 1 and (x_infected - x).abs().max() <= 0.05 + 1e-6
+
+
+@pytest.mark.parametrize("settings", [PoisonerSettings(), FilmPoisonerSettings()])
+def test_the_defaults_are_the_authors_code(settings):
+    for poisoner in (PoisonGenerator(), make_poisoner(settings)):
+        assert [block[0].out_channels for block in poisoner.down] == [64, 128, 256, 512, 1024]
+        conv, norm, squash = poisoner.last
+        assert conv.kernel_size == (1, 1) and isinstance(squash, nn.Tanh)
+        assert isinstance(norm, nn.BatchNorm2d) and norm.affine and poisoner.align_corners
+
+
+@pytest.mark.parametrize("settings", [PoisonerSettings(), FilmPoisonerSettings()])
+def test_poisoners_settings_are_heard(settings):
+    small = settings.changed(width=4, levels=3, affine=False, align_corners=False)
+    poisoner = make_poisoner(small)
+    assert [block[0].out_channels for block in poisoner.down] == [4, 8, 16]
+    assert not poisoner.last[1].affine and not poisoner.align_corners
+
+
+def test_the_corners_of_its_upsampling_are_a_setting():
+    aligned, other = PoisonGenerator(4, 3), PoisonGenerator(4, 3, align_corners=False)
+    other.load_state_dict(aligned.state_dict())
+    x = pictures(2, 32)
+    assert not torch.allclose(aligned(x), other(x))
+
+
+def test_the_amplitude_is_bounded():
+    bound = torch.tanh(torch.tensor(1.0)).square()  # .58: 34.4 dB at eps .05
+    for seed in range(5):
+        torch.manual_seed(seed)
+        poisoner, x = PoisonGenerator(4, 3, affine=False).train(), pictures(4, 32) * 0.9
+        delta = poisoner(x)
+        assert 0.2 < delta.square().mean() <= bound + 1e-4
+        mse = metrics.l2(x, infect(x, delta, 0.05)).mean()
+        assert 10 * torch.log10(4 / mse) >= 34.4
+
+
+def test_the_bound_is_reached_by_two_values_alone():
+    head = PoisonGenerator(1, 1, affine=False).last.train()
+    h = torch.ones(2, 1, 8, 8)
+    h[:, :, ::2] = -1
+    nn.init.constant_(head[0].weight, 30.0)  # however large the weights
+    assert_close(head(h).square().mean(), torch.tanh(torch.tensor(1.0)).square(), rtol=1e-4, atol=0)
+
+
+def test_an_affine_poisoner_may_become_a_brightness_slider():
+    poisoner = PoisonGenerator(4, 3, affine=True).train()
+    nn.init.constant_(poisoner.last[1].bias, 9.0)
+    assert poisoner(pictures(2, 32)).min() > 0.9
+    bounded = PoisonGenerator(4, 3, affine=False).state_dict()
+    assert not [name for name in bounded if name in ("last.1.weight", "last.1.bias")]
