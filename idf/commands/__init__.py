@@ -96,7 +96,18 @@ def call(argv: Sequence[str]) -> int:
     except typer.TyperException as error:
         asked = " ".join(["idf", *(word for word in argv[:1] if word in COMMANDS)])
         text = error.format_message().rstrip(".")
+        given = _value_given(error, argv)
+        if given:
+            text = f"{given}: {text[0].lower()}{text[1:]}"
         raise UserError(f"{text}: see `{asked} --help`.") from None
+
+
+def _value_given(error: Exception, argv: Sequence[str]) -> str:
+    """The option that an error is about with its value, as "--eps much"; empty if it is none."""
+    for option in getattr(getattr(error, "param", None), "opts", ()):
+        if option in argv[:-1]:
+            return f"{option} {argv[argv.index(option) + 1]}"
+    return ""
 
 
 def explain(error: Exception) -> int:
