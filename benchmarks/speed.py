@@ -255,11 +255,11 @@ def second_order_memory(network: str) -> dict:
     z, z_other = maps.chunk(2)
 
     def first_order() -> Tensor:
-        x_infected = reenactment.infect(run, run.poisoner, x)
+        x_infected = losses.infect(x, run.poisoner(x), config.poisoner.eps)
         return reenactment.training_loss(run.infected(z), x_infected, config)
 
     def second_order() -> Tensor:
-        x_infected = reenactment.infect(run, run.poisoner, x)
+        x_infected = losses.infect(x, run.poisoner(x), config.poisoner.eps)
         temporary = reenactment.temporary_model(run.infected, z, x_infected, config)
         y = functional_call(run.infected, temporary, (z_other,))
         return losses.reenactment_influence(x_other, y, x_other)

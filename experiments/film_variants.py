@@ -137,7 +137,8 @@ def train_poisoner(
 
         # Stage B: PG learns through a step of M'; the second change: not before `delay`
         if iteration >= delay:
-            run.record(update_d_b(run, x[:n]))
+            alpha = torch.rand(n, 1, 1, 1, device=run.device)
+            run.record(update_d_b(run, x[:n], alpha))
             run.record(update_poisoner(run, z[:n], x[:n], z_other, x_other, mask))
         for _ in range(pg.follow):
             run.record(update_infected(run, z, x))

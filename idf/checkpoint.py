@@ -80,17 +80,30 @@ def restore(
     optimizer.load_state_dict(state)
 
 
-def refuse_other_settings(saved: dict, now: dict, folder: Path | None, part: str = "") -> None:
-    """Raises UserError where a checkpoint was made with other settings than these.
+def refuse_other_training(info: dict, identity: dict, iterations: int, folder: Path) -> None:
+    """Raises UserError where a checkpoint is not the beginning of the training asked for.
 
-    part: the name of the part of which these are the settings, like "editor.".
+    It was made with other settings, by an older version, or is longer already.
     """
-    now = json.loads(json.dumps(now))
-    for name, value in saved.items():
-        if isinstance(value, dict) and isinstance(now.get(name), dict):
-            refuse_other_settings(value, now[name], folder, f"{part}{name}.")
-        elif name in now and now[name] != value:
+    remedy = "delete that folder to start anew, or name another place for checkpoints."
+    if "identity" not in info:
+        raise UserError(f"{folder} holds a checkpoint of an older version: {remedy}")
+    now = json.loads(json.dumps(identity))
+    for name, value in _flat(info["identity"]).items():
+        if name in _flat(now) and _flat(now)[name] != value:
             raise UserError(
-                f"{folder} holds a training with {part}{name}={value}, not {now[name]}: delete "
-                "that folder to start anew, or name another place for checkpoints."
+                f"{folder} holds a training with {name}={value}, not {_flat(now)[name]}: {remedy}"
             )
+    if info["iteration"] > iterations:
+        raise UserError(
+            f"{folder} holds a training of {info['iteration']} iterations, more than the "
+            f"{iterations} asked for: {remedy}"
+        )
+
+
+def _flat(settings: dict, part: str = "") -> dict:
+    """{"editor.lr": .001, ...}"""
+    out = {}
+    for name, value in settings.items():
+        out |= _flat(value, f"{part}{name}.") if isinstance(value, dict) else {part + name: value}
+    return out

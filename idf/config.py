@@ -85,14 +85,21 @@ class TargetSettings(Settings):
     decay: Share = 0.5
 
 
-class PoisonerSettings(Settings):
-    """Stage B: PG and its critic D_B."""
+class NetworkSettings(Settings):
+    """PG and its critic D_B, in both scenarios."""
 
     width: Count = 64
     levels: Count = 5
     affine: bool = True  # its last BatchNorm has a scale and a shift
     align_corners: bool = True  # of its bilinear upsampling
     width_d_b: Count = 32
+    lambda_adv: Weight = 0.01  # lambda of Eq. 4
+    lambda_gp: Weight = 10.0  # of D_B's gradient penalty, Eq. 5
+
+
+class PoisonerSettings(NetworkSettings):
+    """Stage B."""
+
     every: Count = 1  # stage B runs in every `every`-th iteration
     batch: Count = 16  # images of the batch that stage B takes
     lr: Rate = 1e-4
@@ -101,7 +108,6 @@ class PoisonerSettings(Settings):
     lambda_bs: Weight = 10.0  # lambda_2 of Eq. 6
     lambda_cyc: Weight = 2.5  # lambda_3
     lambda_dom: Weight = 1.0  # lambda_4
-    lambda_adv: Weight = 0.01  # lambda of Eq. 4
     previous: bool = True  # add L' of Eq. 12
     mu_per_sample: bool = False
     validate_every: Count = 200  # iterations between two looks at PG_best
@@ -145,12 +151,8 @@ class Config(Settings):
         return WEIGHTS / self.dataset
 
     @model_validator(mode="after")
-    def _halvings(self) -> Self:
-        if self.size % 2 ** (self.poisoner.levels - 1):
-            raise ValueError(
-                f"poisoner.levels={self.poisoner.levels} halves {self.size} px too often: "
-                "use at most 6 at 32 px"
-            )
+    def _fits(self) -> Self:
+        _check_poisoner(self.poisoner, self.size, self.editor.batch, "editor")
         return self
 
 
@@ -168,24 +170,19 @@ class ForgerSettings(Settings):
     lambda_l1: Weight = 100.0
 
 
-class FilmPoisonerSettings(Settings):
+class FilmPoisonerSettings(NetworkSettings):
     """PG of scenario 2, trained through the temporary model TM."""
 
-    width: Count = 64
-    levels: Count = 5
-    affine: bool = True
-    align_corners: bool = True
-    width_d_b: Count = 32
     iterations: Length = 30_000
     batch: Count = 1
     eps: Eps = 0.02
     lr: Rate = 2e-4
     lr_d_b: Rate = 2e-4
+    decay: Share = 0.5  # of all rates in this training
     lr_inner: Rate = 2e-4  # of the step of SGD that makes TM from M'
     inner_steps: Count = 1  # such steps in a row, all of them in PG's graph
     round_off: Rate = 0.1  # below this the forger's L1 is a parabola, so that PG gets a gradient
     follow: Annotated[int, Field(ge=0)] = 0  # Adam steps of M' on x' after TM's
-    lambda_adv: Weight = 0.01
     masked: bool = True  # m(x) in Eq. 11; without it m = 1
     background: Share = 0.01  # m(x) off the face
     validate_every: Count = 100
@@ -242,16 +239,28 @@ class FilmConfig(Settings):
             raise ValueError(
                 "landmarks belong to a video: set `video` too, or leave `landmarks` empty"
             )
-        layers, levels = self.forger.layers_d, self.poisoner.levels
+        layers = self.forger.layers_d
         if self.size >> layers < 3:
             raise ValueError(
                 f"forger.layers_d={layers} halves {self.size} px too often: use a smaller number"
             )
-        if self.size % 2 ** (levels - 1):
-            raise ValueError(
-                f"poisoner.levels={levels} halves {self.size} px too often: use a smaller number"
-            )
+        _check_poisoner(self.poisoner, self.size, self.forger.batch, "forger")
         return self
+
+
+def _check_poisoner(
+    settings: PoisonerSettings | FilmPoisonerSettings, size: int, batch: int, other: str
+) -> None:
+    levels = settings.levels
+    if size % 2 ** (levels - 1):
+        raise ValueError(
+            f"poisoner.levels={levels} halves {size} px too often: use at most {size.bit_length()}"
+        )
+    if settings.batch > batch:
+        raise ValueError(
+            f"poisoner.batch={settings.batch} is more than {other}.batch={batch}, of which stage B "
+            "takes its images: use a smaller number, or a larger batch"
+        )
 
 
 def load_config(preset: str = "demo", **overrides) -> Config:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from idf.aids import adversarial_faces, augment
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
 from idf.networks import DomainDiscriminator, PatchDiscriminator, make_generator, make_poisoner
-from idf.training import Run, make_accelerator, weights_fixed
+from idf.training import Run, make_accelerator, update_d_b, weights_fixed
 
 
 @dataclass(kw_only=True)
@@ -52,9 +53,14 @@ def make_training(
         d_b=PatchDiscriminator(size, config.poisoner.width_d_b),
         best=copy.deepcopy(poisoner),
     )
-    pg = config.poisoner
-    rates = {"surrogate": editor.lr, "d_a": editor.lr_d, "poisoner": pg.lr, "d_b": pg.lr_d_b}
-    run.prepare(rates)
+    run.prepare(
+        {
+            run.surrogate: editor.lr,
+            run.d_a: editor.lr_d,
+            run.poisoner: config.poisoner.lr,
+            run.d_b: config.poisoner.lr_d_b,
+        }
+    )
     return run
 
 
@@ -80,17 +86,21 @@ def update_d_a(
         with torch.no_grad():  # D_A's step must not reach SM
             y = run.surrogate(x, c_trg)
         if editor.augment:
-            x, y = augment(x, run.generator), augment(y, run.generator)
-        labelled, labels = [x], [c]
+            x = augment(x, run.generator)
+            y = augment(y, run.generator)
+        labelled = x
         if editor.robust:
             moved = adversarial_faces(run.d_a, x, c, editor.robust, run.generator)
-            labelled.append(moved)
-            labels.append(c)
+            labelled = torch.cat([x, moved])
+            c = torch.cat([c, c])
 
-        n = len(x)
-        scores, logits = run.d_a(torch.cat([y, *labelled]))
-        adv = losses.wasserstein(real=scores[n : 2 * n], fake=scores[:n])
-        cls = losses.classification(logits[n:], torch.cat(labels))
+        # one pass for the forged faces and the labelled ones, of which the first are real
+        scores, logits = run.d_a(torch.cat([y, labelled]))
+        scores_fake, scores_real = scores[: len(y)], scores[len(y) : len(y) + len(x)]
+        logits_real = logits[len(y) :]
+
+        adv = losses.wasserstein(scores_real, scores_fake)
+        cls = losses.classification(logits_real, c)
         gp = losses.gradient_penalty(lambda x_hat: run.d_a(x_hat)[0], x, y.to(x.dtype), alpha)
     run.step(run.d_a, adv + editor.lambda_cls * cls + editor.lambda_gp * gp)
     return {"d_a_adv": adv, "d_a_cls": cls, "d_a_gp": gp}
@@ -108,7 +118,7 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
         terms = {"sm_adv": adv, "sm_cls": cls, "sm_rec": rec}
         loss = adv + editor.lambda_cls * cls + editor.lambda_rec * rec
         if editor.lambda_idt and run.iteration < editor.idt_share * editor.iterations:
-            idt = losses.reconstruction_loss(x, run.surrogate(x, c))
+            idt = losses.identity_loss(x, run.surrogate(x, c))
             terms["sm_idt"] = idt
             loss = loss + editor.lambda_idt * idt
         run.step(run.surrogate, loss)
@@ -116,17 +126,6 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
 
 
 # Stage B: PG learns to spoil the edits
-
-
-def update_d_b(run: Training, x: Tensor, alpha: Tensor) -> dict[str, Tensor]:
-    """D_B learns clean from infected faces (WGAN-GP, Eq. 5)."""
-    with run.accelerator.autocast():
-        with torch.no_grad():  # D_B's step must not reach PG
-            x_infected = infected(run, run.poisoner, x)
-        lambda_gp = run.config.editor.lambda_gp
-        loss = losses.critic_loss(run.d_b, x, x_infected, alpha, lambda_gp)
-    run.step(run.d_b, loss)
-    return {"d_b": loss}
 
 
 def update_poisoner(
@@ -149,7 +148,7 @@ def poisoner_loss(
     """
     pg = run.config.poisoner
     targets = losses.target_labels(c, run.config.domains, HAIR)
-    x_infected = infected(run, run.poisoner, x)
+    x_infected = losses.infect(x, run.poisoner(x), pg.eps)
 
     def influence(surrogate: nn.Module, *critics: nn.Module) -> dict[str, Tensor]:
         weights = (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom)
@@ -170,11 +169,6 @@ def poisoner_loss(
     return total + pg.lambda_adv * terms["adv"], terms
 
 
-def infected(run: Training, poisoner: nn.Module, x: Tensor) -> Tensor:
-    """x' of Eq. 2 with this PG."""
-    return losses.infect(x, poisoner(x).to(x.dtype), run.config.poisoner.eps)
-
-
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
     """Are all parameters equal, bit for bit?"""
     pairs = zip(a.parameters(), b.parameters(), strict=True)
@@ -189,7 +183,8 @@ def forgery_distance(run: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -
     with run.accelerator.autocast():
         targets = losses.target_labels(c, run.config.domains, HAIR)
         y = losses.forge(run.surrogate, x, targets)
-        y_infected = losses.forge(run.surrogate, infected(run, poisoner, x), targets)
+        x_infected = losses.infect(x, poisoner(x), run.config.poisoner.eps)
+        y_infected = losses.forge(run.surrogate, x_infected, targets)
     poisoner.train(was_training)
     return (y - y_infected).abs().float().mean().item()
 
@@ -230,6 +225,7 @@ def train(
     validation_batch = validation.batch(0, min(16, len(validation)), 0, flip=False)
     x_val, c_val = (t.to(run.device) for t in validation_batch)
 
+    run.identity["stage_a"] = getattr(stage_a, "__name__", "none")
     for iteration in run.loop(config.editor.iterations, config.editor.decay, **options):
         x, c, c_trg, alpha_a, alpha_b = draw(run, faces)
         infects = iteration % pg.every == 0
@@ -247,13 +243,15 @@ def train(
 
         # Lines 19 to 23: keep PG_best
         if run.is_due(pg.validate_every):
-            run.keep_best(run.poisoner, lambda p: forgery_distance(run, p, x_val, c_val))
+            run.keep_best(run.poisoner, partial(forgery_distance, run, x=x_val, c=c_val))
     return run
 
 
 def train_target(run: Training, faces: Faces, **options) -> Training:
     """Stage A alone: an editor without any defence, as the forger's M is. PG stays untrained."""
     editor = run.config.editor
+    for part in ("preset", "poisoner", "judge"):  # they do not make it another training
+        run.identity.pop(part, None)
     for _ in run.loop(editor.iterations, editor.decay, **options):
         x, c, c_trg, alpha_a, _ = draw(run, faces)
         run.record(train_editor(run, x, c, c_trg, alpha_a))

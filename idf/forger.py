@@ -1,5 +1,6 @@
 """The forger of scenario 2: pix2pix, from landmark maps z to frames x, clean or poisoned."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -27,7 +28,7 @@ class ForgerTraining(Run):
 
 
 def make_reenactor(config: FilmConfig, network: str = "") -> nn.Module:
-    """A translator y = M(z), config.forger.network unless told, with pix2pix's initial weights."""
+    """A translator y = M(z), config.forger.network by default, with pix2pix's initial weights."""
     forger = config.forger
     made = make_generator(network or forger.network, 0, forger.width, config.size)
     return made.apply(normal_weights)
@@ -39,7 +40,7 @@ def make_discriminator(config: FilmConfig) -> PatchGAN:
 
 
 def make_forger_training(config: FilmConfig, seed: int, network: str = "") -> ForgerTraining:
-    """A fresh M (config.forger.network unless told) and D, from seed."""
+    """A fresh M (config.forger.network by default) and D, from seed."""
     torch.manual_seed(seed)
     forger = config.forger
     film = config.identity()
@@ -47,14 +48,15 @@ def make_forger_training(config: FilmConfig, seed: int, network: str = "") -> Fo
     own = ("video", "landmarks", "person", "size", "frames", "bf16", "forger")
     run = ForgerTraining(
         config=config,
-        identity={name: film[name] for name in own} | {"network": network or forger.network},
+        identity={name: film[name] for name in own}
+        | {"network": network or forger.network, "seed": seed},
         seed=seed,
         checkpoint_every=config.checkpoint_every,
         accelerator=make_accelerator(config.bf16),
         network=make_reenactor(config, network),
         d=make_discriminator(config),
     )
-    run.prepare({"network": forger.lr, "d": forger.lr})
+    run.prepare({run.network: forger.lr, run.d: forger.lr})
     return run
 
 
@@ -120,16 +122,14 @@ def forge_frames(network: nn.Module, z: Tensor, config: FilmConfig) -> Tensor:
     Trained with batches of one, BatchNorm never saw but single pictures: then it uses each
     picture's own statistics, as pix2pix does; otherwise its running ones.
     """
-    network.eval()
+    network = copy.deepcopy(network).eval()  # the one given keeps its mode and its statistics
     device = next(network.parameters()).device
-    if config.forger.batch > 1:
-        return torch.cat([network(part.to(device)).to(z.device) for part in z.split(32)])
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train()
-    y = torch.cat([network(part.to(device)).to(z.device) for part in z.split(1)])
-    network.eval()
-    return y
+    if config.forger.batch == 1:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train()
+    parts = z.split(32 if config.forger.batch > 1 else 1)
+    return torch.cat([network(part.to(device)).to(z.device) for part in parts])
 
 
 @torch.no_grad()

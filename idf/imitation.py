@@ -1,4 +1,4 @@
-"""In place of stage A: SM imitates M's answers to queries (the summary's variant)."""
+"""In place of stage A, for a defender who may query M: SM imitates its answers."""
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,15 @@ BANDS = (0.0, 0.1, 0.22, 0.34, 0.5, 0.72)  # cycles per pixel
 
 
 def imitate(target: nn.Module) -> StageA:
-    """A stage A in which SM learns M's answers to queries. target is called as a black box."""
+    """A stage A in which SM learns M's answers to queries. target is called as a black box, on
+    the run's device."""
 
-    def stage_a(run: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor):
+    def imitation(run: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor):
         return update_imitation(
             run, target, queries(x, run.config.poisoner.eps, run.generator), c_trg
         )
 
-    return stage_a
+    return imitation
 
 
 def queries(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
@@ -48,6 +49,6 @@ def update_imitation(
     with run.accelerator.autocast():
         with torch.no_grad():
             answer = target(x, c_trg)
-        loss = losses.reconstruction_loss(answer, run.surrogate(x, c_trg))
+        loss = losses.imitation_loss(answer, run.surrogate(x, c_trg))
         run.step(run.surrogate, loss)
     return {"imitation": loss}

@@ -63,7 +63,7 @@ def augmentation() -> Callable[[Tensor], Tensor]:
 
 def _identity(config: Config, faces: Faces) -> dict:
     """No setting of editor or PG makes it another training."""
-    own = ("seed", "data_root", "size", "faces", "bf16", "judge")
+    own = ("seed", "data_root", "size", "interpolation", "faces", "bf16", "judge")
     whole = config.identity()
     return {name: whole[name] for name in own} | {"domains": list(faces.domains)}
 
@@ -71,7 +71,9 @@ def _identity(config: Config, faces: Faces) -> dict:
 @torch.no_grad()
 def verdict(judge: nn.Module, x: Tensor) -> Tensor:
     """The attributes that the judge sees in x (B, 3, S, S): bool (B, K)."""
-    return judge(x) > 0
+    parameters = judge.parameters() if isinstance(judge, nn.Module) else ()
+    device = next(iter(parameters), x).device
+    return judge(x.to(device)).to(x.device) > 0
 
 
 def judge_accuracy(judge: nn.Module, faces: Faces) -> dict[str, float]:

@@ -21,7 +21,7 @@ def at_least_fp32(t: Tensor) -> Tensor:
 
 def infect(x: Tensor, delta: Tensor, eps: float) -> Tensor:
     """x' = clamp(x + eps * delta, -1, 1), Eq. 2; x in [-1, 1], delta = PG(x) in [-1, 1]."""
-    return (x + eps * delta).clamp(-1, 1)
+    return (x + eps * delta.to(x.dtype)).clamp(-1, 1)
 
 
 # Labels and forgeries
@@ -78,7 +78,7 @@ def critic_loss(
     real: Tensor,
     fake: Tensor,
     alpha: Tensor,
-    lambda_gp: float = 10.0,
+    lambda_gp: float,
 ) -> Tensor:
     """WGAN-GP: E[D(fake)] - E[D(real)] + lambda_gp * penalty (Eq. 5 with its sign turned)."""
     scores_fake, scores_real = critic(fake), critic(real)
@@ -92,15 +92,25 @@ def adversarial_loss(scores: Tensor) -> Tensor:
 
 
 def classification(logits: Tensor, c: Tensor) -> Tensor:
-    """L_cls: BCE of logits with labels c (B, K), summed over domains, averaged over the batch."""
+    """L_cls (StarGAN, Eq. 2, 3): BCE of logits with c (B, K), summed over domains, batch mean."""
     logits = at_least_fp32(logits)
     c = c.to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, c, reduction="sum") / len(logits)
 
 
 def reconstruction_loss(x: Tensor, x_cycled: Tensor) -> Tensor:
-    """L_rec: mean |x - SM(SM(x, c_trg), c)|; the identity term is the same with SM(x, c)."""
+    """L_rec (StarGAN, Eq. 4): mean |x - SM(SM(x, c_trg), c)|."""
     return at_least_fp32((x - x_cycled).abs()).mean()
+
+
+def identity_loss(x: Tensor, y: Tensor) -> Tensor:
+    """L_idt (CycleGAN, not in StarGAN): mean |x - SM(x, c)|, asked for what the face shows."""
+    return reconstruction_loss(x, y)
+
+
+def imitation_loss(answer: Tensor, y: Tensor) -> Tensor:
+    """Mean |M(x, c) - SM(x, c)|, for a surrogate that learns M's answers to queries."""
+    return reconstruction_loss(answer, y)
 
 
 # Stage B: the influence of PG on the surrogate
@@ -184,7 +194,7 @@ def influence_loss(
 
 
 def gan_loss(logits: Tensor, real: bool) -> Tensor:
-    """pix2pix's GAN term: BCE of the patches' logits (B, 1, s, s) with "real" or "forged"."""
+    """The GAN term (pix2pix, Eq. 1): BCE of the patches' logits (B, 1, s, s) with real or not."""
     logits = at_least_fp32(logits)
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 

@@ -80,7 +80,7 @@ def one_pattern(
     """The same +-eps in every frame, of frequencies within the band (cycles per pixel)."""
     shape = (1, *x.shape[1:])
     generator = torch.Generator().manual_seed(context.seed)
-    return losses.infect(x, attacks.band_noise(shape, *band, "free", generator), eps)
+    return losses.infect(x, attacks.band_noise(shape, *band, "free", generator).to(x), eps)
 
 
 def lighter(context: Context, x: Tensor, c: Tensor | None, eps: float, number: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from idf.forger import (
     update_reenactor,
 )
 from idf.networks import PatchDiscriminator, make_poisoner
-from idf.training import Run, average, make_accelerator, weights_fixed
+from idf.training import Run, average, make_accelerator, update_d_b, weights_fixed
 
 
 @dataclass(kw_only=True)
@@ -48,7 +49,7 @@ def make_poison_training(config: FilmConfig, surrogate: nn.Module | None = None)
         own, infected = surrogate, copy.deepcopy(surrogate)
     run = PoisonTraining(
         config=config,
-        identity=config.identity(),
+        identity={**config.identity(), "alternates": surrogate is None},
         seed=config.seed,
         checkpoint_every=config.checkpoint_every,
         accelerator=make_accelerator(config.bf16),
@@ -60,8 +61,8 @@ def make_poison_training(config: FilmConfig, surrogate: nn.Module | None = None)
         d_b=PatchDiscriminator(config.size, config.poisoner.width_d_b),
         best=copy.deepcopy(poisoner),
     )
-    rates = dict.fromkeys(("surrogate", "d", "infected", "d_infected"), config.forger.lr)
-    run.prepare({**rates, "poisoner": config.poisoner.lr, "d_b": config.poisoner.lr_d_b})
+    rates = dict.fromkeys((run.surrogate, run.d, run.infected, run.d_infected), config.forger.lr)
+    run.prepare({**rates, run.poisoner: config.poisoner.lr, run.d_b: config.poisoner.lr_d_b})
     return run
 
 
@@ -84,11 +85,12 @@ def train_poisoner(
     z_val = draw_landmarks(validation.landmarks[:16], validation.size).to(run.device)
     x_val = validation.x(slice(16)).to(run.device)
 
-    for _ in run.loop(pg.iterations, config.forger.decay, **options):
+    for _ in run.loop(pg.iterations, pg.decay, **options):
         # frames for the forgers to learn, and others to judge TM by
         n = pg.batch
         z, x, index = draw_batch(run, frames, maps, config.forger.batch + n)
-        (z, z_other), (x, x_other) = z.split([len(z) - n, n]), x.split([len(x) - n, n])
+        z, z_other = z[:-n], z[-n:]
+        x, x_other = x[:-n], x[-n:]
         mask = 1.0
         if pg.masked and masks is not None:
             mask = masks[index[-n:]].to(run.device)
@@ -98,26 +100,16 @@ def train_poisoner(
             run.record(update_reenactor(run, run.surrogate, run.d, z, x, "surrogate"))
 
         # Stage B: PG learns through a step of M'
-        run.record(update_d_b(run, x[:n]))
+        alpha = torch.rand(n, 1, 1, 1, device=run.device)
+        run.record(update_d_b(run, x[:n], alpha))
         run.record(update_poisoner(run, z[:n], x[:n], z_other, x_other, mask))
         for _ in range(pg.follow):  # M' learns as a forger does, who knows of no PG
             run.record(update_infected(run, z, x))
 
         # keep PG_best
         if run.is_due(pg.validate_every):
-            run.keep_best(run.poisoner, lambda p: influence_of(run, p, z_val, x_val))
+            run.keep_best(run.poisoner, partial(influence_of, run, z=z_val, x=x_val))
     return run
-
-
-def update_d_b(run: PoisonTraining, x: Tensor) -> dict[str, Tensor]:
-    """D_B learns clean from infected frames (WGAN-GP, Eq. 5)."""
-    alpha = torch.rand(run.config.poisoner.batch, 1, 1, 1, device=run.device)[: len(x)]
-    with run.accelerator.autocast():
-        with torch.no_grad():  # D_B's step must not reach PG
-            x_infected = infect(run, run.poisoner, x)
-        loss = losses.critic_loss(run.d_b, x, x_infected, alpha)
-        run.step(run.d_b, loss)
-    return {"d_b": loss}
 
 
 def update_poisoner(
@@ -135,7 +127,7 @@ def update_poisoner(
     """
     with weights_fixed(run.d_b), run.accelerator.autocast():
         # TM, from M' by a step on the poisoned pair
-        x_infected = infect(run, run.poisoner, x)
+        x_infected = losses.infect(x, run.poisoner(x), run.config.poisoner.eps)
         temporary = temporary_model(run.infected, z, x_infected, run.config)
 
         # Eq. 11 on other frames, and Eq. 4's adversarial term
@@ -155,13 +147,8 @@ def update_poisoner(
 def update_infected(run: PoisonTraining, z: Tensor, x: Tensor) -> dict[str, Tensor]:
     """A step of pix2pix for M' on poisoned frames."""
     with torch.no_grad(), run.accelerator.autocast():
-        x_infected = infect(run, run.poisoner, x)
+        x_infected = losses.infect(x, run.poisoner(x), run.config.poisoner.eps)
     return update_reenactor(run, run.infected, run.d_infected, z, x_infected, "infected")
-
-
-def infect(run: PoisonTraining, poisoner: nn.Module, x: Tensor) -> Tensor:
-    """x' of Eq. 2 with this PG."""
-    return losses.infect(x, poisoner(x).to(x.dtype), run.config.poisoner.eps)
 
 
 def training_loss(y: Tensor, x: Tensor, config: FilmConfig) -> Tensor:
@@ -213,7 +200,7 @@ def influence_of(run: PoisonTraining, poisoner: nn.Module, z: Tensor, x: Tensor)
     half = len(x) // 2
     with run.accelerator.autocast():
         with torch.no_grad():
-            x_infected = infect(run, poisoner, x[:half])
+            x_infected = losses.infect(x[:half], poisoner(x[:half]), run.config.poisoner.eps)
         temporary = temporary_model(run.infected, z[:half], x_infected, run.config)
         with torch.no_grad():
             y = functional_call(run.infected, temporary, (z[half:],))

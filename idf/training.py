@@ -20,10 +20,11 @@ from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from idf import losses
 from idf.checkpoint import (
     Checkpoint,
     network_and_optimizer_tensors,
-    refuse_other_settings,
+    refuse_other_training,
     restore,
 )
 from idf.config import UserError
@@ -35,7 +36,7 @@ def make_accelerator(bf16: bool) -> Accelerator:
     """Device, bf16 autocast and processes."""
     # one Python process may run several trainings, each with its own precision
     AcceleratorState._reset_state()
-    # torchrun without a GPU: Accelerate joins the processes only when told to stay on the CPU
+    # torchrun without a GPU: Accelerate joins the processes only if made to stay on the CPU
     cpu = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
     # the cache would hand a weight's copy made under no_grad to a later pass that needs a gradient
     handlers = [AutocastKwargs(cache_enabled=False)]
@@ -74,14 +75,14 @@ class Run:
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "best"}
         return {name: value for name, value in own.items() if isinstance(value, nn.Module)}
 
-    def prepare(self, rates: dict[str, float]) -> None:
+    def prepare(self, rates: dict[nn.Module, float]) -> None:
         """Networks to the device, in training mode, each with Adam(.5, .999) at its rate."""
-        for name, network in self.networks().items():
+        for network, rate in rates.items():
             # gradients are averaged by hand in `step`: DistributedDataParallel does not follow a
             # penalty's double backward
             network.to(self.device).train().requires_grad_(True)
-            adam = torch.optim.Adam(network.parameters(), lr=rates[name], betas=(0.5, 0.999))
-            adam.param_groups[0]["initial_lr"] = rates[name]
+            adam = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.5, 0.999))
+            adam.param_groups[0]["initial_lr"] = rate
             self.optimizers[network] = adam
         if self.best is not None:
             self.best.to(self.device)
@@ -114,13 +115,13 @@ class Run:
         with the run at each of its entries. Raises UserError for NaN, and for a checkpoint of other
         settings.
         """
+        self.iterations = iterations
         checkpoint = Checkpoint(folder) if folder else None
         if checkpoint and (saved := checkpoint.load()):
             self._resume(*saved, folder)
         main = self.accelerator.is_main_process
         board = _tensorboard(folder) if folder and main else None
         stop = min(until or iterations, iterations)
-        self.iterations = iterations
         record_every = max(1, min(50, iterations // RECORDS))
         progress = tqdm(
             total=stop,
@@ -146,12 +147,12 @@ class Run:
                 progress.update(self.iteration - progress.n)
                 if watch:
                     watch(self)
-            if saves and checkpoint and main:
-                self._save(checkpoint)
+            if saves and checkpoint:
+                self.synchronise()  # or a resumed training would differ in BatchNorm's statistics
+                if main:
+                    self._save(checkpoint)
         self.synchronise()
         progress.close()
-        if board:
-            board.close()
         self.accelerator.wait_for_everyone()
 
     def is_due(self, every: int) -> bool:
@@ -187,7 +188,7 @@ class Run:
         return tensors
 
     def _resume(self, tensors: dict[str, Tensor], info: dict, folder: Path | None) -> None:
-        refuse_other_settings(info.get("identity", {}), self.identity, folder)
+        refuse_other_training(info, self.identity, self.iterations, folder)
         for name, network in self.networks().items():
             restore(name, tensors, network, self.optimizers[network])
         if self.best is not None:
@@ -229,6 +230,17 @@ class Run:
         checkpoint.save(self.iteration, tensors, info)
 
 
+def update_d_b(run: Run, x: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+    """Stage B of both scenarios: D_B learns clean from infected images (WGAN-GP, Eq. 5)."""
+    settings = run.config.poisoner
+    with run.accelerator.autocast():
+        with torch.no_grad():  # D_B's step must not reach PG
+            x_infected = losses.infect(x, run.poisoner(x), settings.eps)
+        loss = losses.critic_loss(run.d_b, x, x_infected, alpha, settings.lambda_gp)
+    run.step(run.d_b, loss)
+    return {"d_b": loss}
+
+
 @contextlib.contextmanager
 def weights_fixed(*networks: nn.Module):
     """No gradient for these weights: backward stops at the activations, a third of its work."""
@@ -258,7 +270,7 @@ def randomness(seed: int, iteration: int, rank: int) -> torch.Generator:
 def stop_at_nan(entry: dict[str, float], folder: Path | None) -> None:
     """Raises UserError for a loss or weight that is no finite number."""
     for name, value in entry.items():
-        if not math.isfinite(value) and name != "best_distance":
+        if not math.isfinite(value):
             kept = "nothing was overwritten"
             if folder:
                 kept = f"the last good checkpoint is in {folder}"

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from idf.checkpoint import (
     Checkpoint,
     network_and_optimizer_tensors,
-    refuse_other_settings,
+    refuse_other_training,
     restore,
 )
 from idf.config import UserError
@@ -170,11 +170,18 @@ def test_a_network_of_another_architecture_is_refused():
     assert "\n" not in str(error.value)
 
 
-def test_settings_are_compared_where_both_have_them(tmp_path):
-    saved = {"seed": 0, "domains": ["a"], "editor": {"lr": 1e-3, "gone": 1}}
-    refuse_other_settings(saved, {"domains": ("a",), "editor": {"lr": 1e-3}, "new": 2}, tmp_path)
-    words = r"holds a training with editor\.lr=0.001, not 0.5: delete that folder"
-    with pytest.raises(UserError, match=words):
-        refuse_other_settings(saved, {"editor": {"lr": 0.5}}, tmp_path)
-    with pytest.raises(UserError, match=r"domains=\['a'\], not \['b'\]"):
-        refuse_other_settings(saved, {"domains": ("b",)}, tmp_path)
+def test_another_training_is_refused(tmp_path):
+    identity = {"seed": 0, "domains": ["a"], "editor": {"lr": 1e-3, "gone": 1}}
+    info = {"identity": identity, "iteration": 8}
+    same = {"domains": ("a",), "editor": {"lr": 1e-3}, "new": 2}
+    refuse_other_training(info, same, 8, tmp_path)
+    for other, words in (
+        ({"editor": {"lr": 0.5}}, r"holds a training with editor\.lr=0.001, not 0.5: delete that"),
+        ({"domains": ("b",)}, r"domains=\['a'\], not \['b'\]"),
+    ):
+        with pytest.raises(UserError, match=words):
+            refuse_other_training(info, other, 8, tmp_path)
+    with pytest.raises(UserError, match="training of 8 iterations, more than the 7 asked for"):
+        refuse_other_training(info, same, 7, tmp_path)
+    with pytest.raises(UserError, match="of an older version"):
+        refuse_other_training({"iteration": 8}, same, 8, tmp_path)

@@ -231,7 +231,7 @@ def test_adversarial_and_critic_loss_gradients():
     real, fake = random64(2, 3, 2, 2), random64(2, 3, 2, 2, seed=1)
 
     def critic_loss(w):
-        return losses.critic_loss(lambda x: torch.tanh(x.flatten(1) @ w), real, fake, alpha)
+        return losses.critic_loss(lambda x: torch.tanh(x.flatten(1) @ w), real, fake, alpha, 10.0)
 
     def adversarial_loss(fake):
         return losses.adversarial_loss(torch.tanh(fake.flatten(1) @ w.detach()))

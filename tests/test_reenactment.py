@@ -149,7 +149,7 @@ def test_the_loss_of_pg_is_eq_11_with_its_mask(batch, monkeypatch):
 def test_d_b_and_the_infected_model_move_alone(batch):
     z, x = batch
     for update, names in (
-        (lambda run: reenactment.update_d_b(run, x[:2]), {"d_b"}),
+        (lambda run: reenactment.update_d_b(run, x[:2], torch.full((2, 1, 1, 1), 0.5)), {"d_b"}),
         (lambda run: reenactment.update_infected(run, z, x), {"infected", "d_infected"}),
     ):
         run = make_poison_training(CONFIG)

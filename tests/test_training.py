@@ -34,7 +34,7 @@ def make_line(seed=0, lr=1e-2, checkpoint_every=4, bf16=False):
         other=nn.Linear(1, 1),
         best=nn.Linear(1, 1),
     )
-    run.prepare({"network": lr, "other": 2 * lr})
+    run.prepare({run.network: lr, run.other: 2 * lr})
     return run
 
 
@@ -228,7 +228,7 @@ def test_weights_spoilt_right_before_a_checkpoint_are_not_saved(tmp_path):
 
 
 def test_without_a_folder_nan_says_that_nothing_was_overwritten():
-    stop_at_nan({"iteration": 3, "loss": 1.0, "best_distance": -math.inf}, None)
+    stop_at_nan({"iteration": 3, "loss": 1.0}, None)
     with pytest.raises(UserError, match="loss became nan at iteration 3.* nothing was overwr"):
         stop_at_nan({"iteration": 3, "loss": math.nan}, None)
 

@@ -98,7 +98,7 @@ def call(argv: Sequence[str]) -> int:
         text = error.format_message().rstrip(".")
         given = _value_given(error, argv)
         if given:
-            text = f"{given}: {text[0].lower()}{text[1:]}"
+            text = f"{given}: {text.partition(': ')[2]}"
         raise UserError(f"{text}: see `{asked} --help`.") from None
 
 

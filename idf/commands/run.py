@@ -106,7 +106,7 @@ def run(rows: list[Row], out: Path, facts: dict) -> int:
 
     The page is written anew after each.
     """
-    # imports torch: here, not above, so that a mistake is told at once
+    # imports torch: here, not above, so that a mistake is reported at once
     from idf.commands.page import duration, machine, write_html, write_index
 
     start, status = time.time(), 0

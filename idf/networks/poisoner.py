@@ -15,7 +15,8 @@ class PoisonGenerator(nn.Module):
     amplitude from collapsing. With affine=True (the authors' code) it has a scale and a shift of
     its own. Without, it also bounds the amplitude: of all inputs to tanh with variance 1, the
     constant +-1 has the largest output, so the mean square of PG(x) stays under tanh(1)^2 and
-    eps .05 costs at most 34.4 dB. align_corners: of the upsampling; True in the authors' code.
+    eps .05 leaves a PSNR of at least 34.4 dB. align_corners: of the upsampling; the authors'
+    code has True.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ PHOTO_TERMS = "trained on CelebAMask-HQ: for non-commercial research only"
 
 
 def load(config: FilmConfig, name: str, folder: Path | None = None) -> nn.Module:
-    """One network of RECIPES from folder (config.weights unless told), frozen.
+    """One network of RECIPES from folder (config.weights by default), frozen.
 
     Raises UserError for a file that is missing or does not fit; and for PG of another film than the
     one it was made for.

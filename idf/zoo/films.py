@@ -52,7 +52,7 @@ def poisoner_for(
     if method == "ours-no-ats":
         # a finished SM is the forger on clean frames of this seed: one training serves both
         surrogate, _ = train_forger("clean", own, film, own.forger.network, work)
-    kept = work / f"{method}-{digest(config)}-{own.seed}"
+    kept = work / f"{method}-{digest(config.identity())}-{own.seed}"
     return train_poisoner(own, train, validation, masks, surrogate, folder=kept)
 
 
@@ -98,7 +98,7 @@ def train_forger(
     seed = config.seed + (0 if method == "clean" else RESEED)
     name = f"{network}-{method}-{seed}"
     if method.startswith("ours"):
-        name += f"-{digest(config)}"
+        name += f"-{digest(config.identity())}"
     elif not is_published_clean(method):
         name += f"-eps{config.poisoner.eps:g}"
     run = train_reenactor(config, published, seed, network, folder=work / name, quiet=quiet)

@@ -77,7 +77,7 @@ def load_attacker(config: Config, key: str, folder: Path | None = None) -> nn.Mo
 
 
 def attackers_that_ship(config: Config, folder: Path | None = None) -> list[str]:
-    """The keys of ATTACKERS whose weights lie in folder (config.weights unless told)."""
+    """The keys of ATTACKERS whose weights lie in folder (config.weights by default)."""
     folder = folder or config.weights
     files = {
         "apart": target_name(config),

@@ -1,4 +1,4 @@
-"""Trained networks, frozen, from the folder that holds their weights: config.weights unless told.
+"""Trained networks, frozen, from the folder that holds their weights: config.weights by default.
 
 Imports little, so that what needs no training starts soon. Every loader raises UserError for a file
 that is missing, damaged, or of another architecture.
@@ -25,7 +25,7 @@ SMALL_WIDTH = 12  # of the film's forgers that ship
 
 
 def load_network(network: nn.Module, path: Path) -> nn.Module:
-    """Fill the network strictly from a safetensors file (float16 is widened); frozen."""
+    """Fill the network strictly from a safetensors file (float16 becomes float32); frozen."""
     path = Path(path)
     if not path.is_file():
         raise UserError(

@@ -68,7 +68,7 @@ def train_parser(
         accelerator=make_accelerator(settings.bf16),
         parser=parser.to(memory_format=torch.channels_last),
     )
-    run.prepare({"parser": LR})
+    run.prepare({run.parser: LR})
     adam = run.optimizers[run.parser]
 
     n = settings.iterations

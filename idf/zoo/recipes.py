@@ -8,7 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from idf.config import Config
+from idf.config import Config, UserError
 from idf.data.faces import open_faces
 from idf.editing import StageA, Training, make_training, train, train_editor, train_target
 from idf.imitation import imitate
@@ -22,7 +22,7 @@ from idf.zoo.load import (
     target_name,
     with_other_domains,
 )
-from idf.zoo.manifest import export
+from idf.zoo.manifest import export, read_manifest
 
 
 def load(config: Config, name: str, folder: Path) -> None:
@@ -30,6 +30,7 @@ def load(config: Config, name: str, folder: Path) -> None:
 
     Raises UserError if not.
     """
+    _check_domains(config, name, folder)
     if name.endswith("_DD"):
         load_target(with_other_domains(config), folder)
     elif name.startswith("target"):
@@ -41,6 +42,16 @@ def load(config: Config, name: str, folder: Path) -> None:
     else:
         load_surrogate(config, folder)
         load_poisoner(config, "poisoner", folder)
+
+
+def _check_domains(config: Config, name: str, folder: Path) -> None:
+    """An editor of other domains has the same shape, but would forge something else."""
+    if name == "judge":
+        return
+    own = with_other_domains(config) if name.endswith("_DD") else config
+    entry = read_manifest(folder).get(name)
+    if entry and tuple(entry["domains"]) != own.domains:
+        raise UserError(f"{folder} holds {name} for other domains: {', '.join(entry['domains'])}.")
 
 
 def shorten(config: Config) -> Config:
@@ -110,7 +121,7 @@ def _poisoner_queries(config: Config, work: Path, out: Path) -> None:
     run = make_training(own, *load_surrogate(config, out))
     target = load_target(config, out).to(run.device)
     _train(own, run, work / "poisoner_queries", imitate(target))
-    queries = run.iteration * config.editor.batch
+    queries = run.iteration * config.editor.batch * run.accelerator.num_processes
     facts = (run.iteration, run.seconds)
     export(own, out, "poisoner_queries", run.best, *facts, {"queries": queries})
 

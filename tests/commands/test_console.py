@@ -216,8 +216,8 @@ def test_a_repeatable_option_takes_several_values(monkeypatch):
         (["film-weights", "--only", "judge"], "--only judge is not known: use one of parser"),
         (["reenact", "--methods", "oars"], "--methods oars is not known: use one of clean"),
         (["reenact", "--targets", "UNet1"], "--targets UNet1 is not known: use one of UNet256"),
-        (["reenact", "--seeds", "0", "x"], "'--seeds'"),
-        (["results", "--images", "0"], "'--images'"),
+        (["reenact", "--seeds", "0", "x"], "--seeds"),
+        (["results", "--images", "0"], "--images 0: "),
         (["results", "--preset", "huge"], "Unknown preset 'huge'"),
     ],
 )

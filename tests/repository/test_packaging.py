@@ -128,7 +128,8 @@ def test_every_declared_dependency_is_used():
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     files += (ROOT / "notebooks").glob("*.ipynb")
     names = {name for path in files for name in imported(sources(path))}
-    used = {one.lower() for name in names for one in packages_distributions().get(name, [])}
+    distributions = packages_distributions()
+    used = {one.lower() for name in names for one in distributions.get(name, [])}
     used |= {"dlib-bin"} if "dlib" in names else set()
     declared = ranges(NEEDED + VIDEO)
     assert {name for name in declared if name.lower() not in used} <= BESIDE_IMPORTS

@@ -23,7 +23,7 @@ def sentences(state: State, numbers: dict[str, float]) -> tuple[str, ...]:
     """The verdict first, then what the judge sees, then what else there is to know."""
     said = [verdict_in_words(numbers["L2 of y′"]), edit_in_words(state, numbers)]
     if not numbers["edited"]:
-        said.append("The clean forgery misses its wish already, so a broken y′ says little.")
+        said.append("The clean forgery misses the edit already, so a broken y′ says little.")
     if state.method == "ruiz":
         said.append(f"The attack aims at {in_words(attacked(state))} on the surrogate.")
     if state.photo:

@@ -87,7 +87,7 @@ def test_the_metadata_is_dropped_unless_asked_for():
         (["a.png", "--eps", "1"], "eps=1.0 is outside (0, .2]"),
         (["a.png", "--eps", "nan"], "eps=nan is outside"),
         (["a.png", "--eps", "0.003"], "eps=0.003 is less than half a grey level"),
-        (["a.png", "--eps", "much"], "Invalid value for '--eps': "),
+        (["a.png", "--eps", "much"], "--eps much: "),
         (["a.png", "--jobs", "0"], "--jobs 0 must be at least 1"),
         (["wall.png"], "No face was found in wall.png"),
         (["empty"], "empty holds no photo"),
