@@ -198,7 +198,7 @@ def test_a_bad_setting_is_named_with_its_remedy(settings, words):
         (dict(frames=0), ["frames=0", "no end", "like 1600"]),
         (dict(landmarks="points.npz"), ["landmarks", "set `video`"]),
         (dict(layers_d=5), ["forger.layers_d", "32 px", "smaller number"]),
-        (dict(levels=7), ["poisoner.levels", "32 px", "smaller number"]),
+        (dict(levels=7), ["poisoner.levels", "32 px", "at most 6"]),
         ({"parser.size": 100}, ["parser.size=100", "multiple of 64"]),
         (dict(follow=-1), ["poisoner.follow=-1", "greater than or equal to 0"]),
         (dict(background=2.0), ["poisoner.background=2.0", "less than or equal to 1"]),

@@ -150,7 +150,7 @@ def test_forging_moves_nothing(batch, size):
     y = forge_frames(network, batch[0], config)
     assert not y.requires_grad and network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert torch.equal(y, forge_frames(network, batch[0], CONFIG)), "without dropout"
+    assert torch.equal(y, forge_frames(network, batch[0], config)), "without dropout"
 
 
 def test_infected_frames_are_published_in_8_bits(frames):
