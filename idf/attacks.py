@@ -3,10 +3,14 @@
 All keep |x' - x| <= eps on [-1, 1], and x' in [-1, 1] (PGD after its first step).
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from idf.losses import Editor, forge
+from idf.keys import carriers
+from idf.losses import Editor, forge, infect
 
 
 def pgd(
@@ -26,6 +30,26 @@ def pgd(
     # as in the public code, the start itself may leave [-1, 1]: only what a step made is clamped
     start = x + eps * _uniform(x, generator)
     return _ascend(editor, x, targets, start, eps, steps, step_size)
+
+
+def pgd_per_class(
+    editor: Editor,
+    x: Tensor,
+    targets: Tensor,
+    eps: float = 0.05,
+    steps: int = 10,
+    step_size: float = 0.01,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """PGD against one target class at a time, as Ruiz et al. report it: x' (J, B, 3, S, S).
+
+    Who publishes a photo cannot choose x' for the class that a forger will ask for: it bounds what
+    one x' for all of them reaches.
+    """
+    every = x.expand(len(targets), *x.shape).flatten(0, 1)
+    own = targets.flatten(0, 1)[None]
+    x_infected = pgd(editor, every, own, eps, steps, step_size, generator)
+    return x_infected.unflatten(0, targets.shape[:2])
 
 
 def i_fgsm(
@@ -84,6 +108,32 @@ def random_colour(x: Tensor, eps: float = 0.05, generator: torch.Generator | Non
     channels = torch.arange(3)[:, None, None]
     noise = torch.where(channels == odd_channel, -sign, sign).to(x)
     return (x + eps * noise).clamp(-1, 1)
+
+
+def tiles(
+    x: Tensor,
+    eps: float = 0.05,
+    generator: torch.Generator | None = None,
+    basis: Tensor | None = None,
+    region: int = 16,
+) -> Tensor:
+    """x plus +-eps in tiles of colour, without any network: a poison made by hand.
+
+    Each region of region x region px has a tile of its own, random in the space of `basis` (of
+    idf.keys.carriers, by default of period 4), of which the sign is taken, and repeats it. One
+    tile all over the image would be subtracted by InstanceNorm; what changes from place to place
+    is read.
+    """
+    basis = carriers(4) if basis is None else basis
+    period, size = math.isqrt(len(basis) // 3), x.shape[-1]
+    regions = -(-size // region)
+    strengths = torch.randn(len(x), basis.shape[1], regions, regions, generator=generator)
+    blocks = torch.einsum("dn,bnhw->bdhw", basis, strengths)
+
+    # every block of the image takes its region's tile
+    at = torch.arange(-(-size // period)) * period // region
+    pattern = F.pixel_shuffle(blocks[:, :, at][:, :, :, at], period)[..., :size, :size]
+    return infect(x, pattern.sign().to(x.device), eps)
 
 
 def band_noise(

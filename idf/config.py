@@ -38,6 +38,10 @@ DOMAINS = {
 def _names(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
+    return _tuple(value)
+
+
+def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -51,6 +55,9 @@ Eps = Annotated[
 ]
 Size = Literal[32, 64, 128, 256]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Periods = Annotated[
+    tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_tuple), Field(min_length=1)
+]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Domains = Annotated[Names, Field(max_length=10, description="one to ten attributes")]
 
@@ -88,10 +95,12 @@ class TargetSettings(Settings):
 class NetworkSettings(Settings):
     """PG and its critic D_B, in both scenarios."""
 
+    network: Literal["UNet", "Tiles"] = "UNet"
     width: Count = 64
     levels: Count = 5
     affine: bool = True  # its last BatchNorm has a scale and a shift
     align_corners: bool = True  # of its bilinear upsampling
+    periods: Periods = (4,)  # of the tiles, in px, that network="Tiles" paints
     width_d_b: Count = 32
     lambda_adv: Weight = 0.01  # lambda of Eq. 4
     lambda_gp: Weight = 10.0  # of D_B's gradient penalty, Eq. 5
@@ -110,6 +119,9 @@ class PoisonerSettings(NetworkSettings):
     lambda_dom: Weight = 1.0  # lambda_4
     previous: bool = True  # add L' of Eq. 12
     mu_per_sample: bool = False
+    # not in the paper:
+    keys: Annotated[int, Field(ge=0)] = 0  # random keys a step (idf/keys.py); 0: the paper
+    cap: Rate = 2.0  # a pair counts at most this much in L_bs, so that all are moved; 2: the paper
     validate_every: Count = 200  # iterations between two looks at PG_best
 
 
@@ -252,7 +264,11 @@ def _check_poisoner(
     settings: PoisonerSettings | FilmPoisonerSettings, size: int, batch: int, other: str
 ) -> None:
     levels = settings.levels
-    if size % 2 ** (levels - 1):
+    if settings.network == "Tiles":
+        uneven = [period for period in settings.periods if size % period]
+        if uneven:
+            raise ValueError(f"poisoner.periods={uneven[0]} does not divide {size} px: use 2 or 4")
+    elif size % 2 ** (levels - 1):
         raise ValueError(
             f"poisoner.levels={levels} halves {size} px too often: use at most {size.bit_length()}"
         )

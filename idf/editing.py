@@ -8,11 +8,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from idf import losses
+from idf import keys, losses
 from idf.aids import adversarial_faces, augment
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
-from idf.networks import DomainDiscriminator, PatchDiscriminator, make_generator, make_poisoner
+from idf.networks import (
+    DomainDiscriminator,
+    PatchDiscriminator,
+    frozen,
+    make_generator,
+    make_poisoner,
+)
 from idf.training import Run, make_accelerator, update_d_b, weights_fixed
 
 
@@ -25,6 +31,7 @@ class Training(Run):
     d_a: nn.Module
     poisoner: nn.Module
     d_b: nn.Module
+    others: tuple[nn.Module, ...] = ()  # more surrogates, frozen: they are neither trained nor kept
 
 
 StageA = Callable[[Training, Tensor, Tensor, Tensor, Tensor], dict[str, Tensor]]
@@ -35,8 +42,12 @@ def make_training(
     surrogate: nn.Module | None = None,
     d_a: nn.Module | None = None,
     network: str = "Res6",
+    others: tuple[nn.Module, ...] = (),
 ) -> Training:
-    """Fresh networks from config.seed; a given SM and D_A are used instead."""
+    """Fresh networks from config.seed; a given SM and D_A are used instead.
+
+    others: more surrogates, for poisoner.keys > 0 (Training.others).
+    """
     torch.manual_seed(config.seed)
     size, domains = config.size, len(config.domains)
     poisoner = make_poisoner(config.poisoner)
@@ -52,7 +63,10 @@ def make_training(
         poisoner=poisoner,
         d_b=PatchDiscriminator(size, config.poisoner.width_d_b),
         best=copy.deepcopy(poisoner),
+        others=tuple(frozen(other) for other in others),
     )
+    for other in run.others:
+        other.to(run.device)
     run.prepare(
         {
             run.surrogate: editor.lr,
@@ -148,25 +162,50 @@ def poisoner_loss(
     """
     pg = run.config.poisoner
     targets = losses.target_labels(c, run.config.domains, HAIR)
-    x_infected = losses.infect(x, run.poisoner(x), pg.eps)
+    delta = run.poisoner(x)
 
     def influence(surrogate: nn.Module, *critics: nn.Module) -> dict[str, Tensor]:
+        x_shown = infect_for(run, surrogate, x, delta, run.generator)
         weights = (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom)
         return losses.influence_loss(
-            surrogate, critics, x, c, x_infected, targets, weights, pg.mu_per_sample
+            surrogate, critics, x, c, x_shown, targets, weights, pg.mu_per_sample, pg.cap
         )
 
-    if before is None:
-        terms = influence(run.surrogate, run.d_a)
-        total = terms["total"]
-    elif same_weights(before[0], run.surrogate):
-        terms = influence(run.surrogate, run.d_a, before[1])
-        total = 2 * terms["total"]
-    else:
-        terms = influence(run.surrogate, run.d_a)
-        total = terms["total"] + influence(*before)["total"]
-    terms["adv"] = losses.adversarial_loss(run.d_b(x_infected))
-    return total + pg.lambda_adv * terms["adv"], terms
+    total = 0.0
+    terms: dict[str, Tensor] = {}
+    for surrogate in surrogates_of_step(run):
+        if surrogate is not run.surrogate:
+            terms = influence(surrogate)
+        elif before is None:
+            terms = influence(surrogate, run.d_a)
+        elif same_weights(before[0], surrogate):
+            terms = influence(surrogate, run.d_a, before[1])
+            terms["total"] = 2 * terms["total"]
+        else:
+            terms = influence(surrogate, run.d_a)
+            terms["total"] = terms["total"] + influence(*before)["total"]
+        total = total + terms["total"]
+    terms["total"] = total / max(pg.keys, 1)
+    terms["adv"] = losses.adversarial_loss(run.d_b(losses.infect(x, delta, pg.eps)))
+    return terms["total"] + pg.lambda_adv * terms["adv"], terms
+
+
+def surrogates_of_step(run: Training) -> list[nn.Module]:
+    """SM; with several surrogates and keys, one for each key of this step, in turn."""
+    known = [run.surrogate, *run.others]
+    count = max(run.config.poisoner.keys, 1)
+    return [known[(run.iteration * count + i) % len(known)] for i in range(count)]
+
+
+def infect_for(
+    run: Training, surrogate: nn.Module, x: Tensor, delta: Tensor, generator: torch.Generator
+) -> Tensor:
+    """x' as a surrogate is shown it: with poisoner.keys turned by a random key of its lock."""
+    pg = run.config.poisoner
+    if pg.keys:
+        basis = keys.lock(surrogate)
+        delta = keys.turn(delta, basis, keys.random_key(basis.shape[1], generator))
+    return losses.infect(x, delta, pg.eps)
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
@@ -177,16 +216,25 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 
 @torch.no_grad()
 def forgery_distance(run: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -> float:
-    """D(y, y'), mean L1 over a fixed validation batch (Algorithm 1, line 20)."""
+    """D(y, y'), mean L1 over a fixed validation batch (Algorithm 1, line 20).
+
+    Over all surrogates; with poisoner.keys through keys that are always the same.
+    """
+    generator = torch.Generator().manual_seed(run.seed)
     was_training = poisoner.training
     poisoner.eval()
+    distances = []
     with run.accelerator.autocast():
         targets = losses.target_labels(c, run.config.domains, HAIR)
-        y = losses.forge(run.surrogate, x, targets)
-        x_infected = losses.infect(x, poisoner(x), run.config.poisoner.eps)
-        y_infected = losses.forge(run.surrogate, x_infected, targets)
+        delta = poisoner(x)
+        for surrogate in (run.surrogate, *run.others):
+            y = losses.forge(surrogate, x, targets)
+            x_shown = infect_for(run, surrogate, x, delta, generator)
+            y_infected = losses.forge(surrogate, x_shown, targets)
+            moved = losses.at_least_fp32((y - y_infected).abs())
+            distances.append(moved.flatten(2).mean(2).clamp(max=run.config.poisoner.cap).mean())
     poisoner.train(was_training)
-    return (y - y_infected).abs().float().mean().item()
+    return torch.stack(distances).mean().item()
 
 
 # The loops

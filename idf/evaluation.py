@@ -14,6 +14,7 @@ from idf import losses, metrics
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
 from idf.data.landmarks import Finder, expression_error, find_on
+from idf.data.pictures import to_model, to_uint8
 from idf.judge import verdict
 from idf.networks import PoisonGenerator, frozen, make_poisoner
 
@@ -73,21 +74,28 @@ def clean_quality(forger: Forger, faces: Faces, batch: int = 25) -> dict[str, fl
 
 
 def defence(
-    forger: Forger, protect: Protect, faces: Faces, own: Tensor | None = None, batch: int = 25
+    forger: Forger,
+    protect: Protect,
+    faces: Faces,
+    own: Tensor | None = None,
+    batch: int = 25,
+    features: tuple[str, ...] = ("lpips", "perceptual"),
 ) -> dict:
-    """A row: dsr, l1, l2, lpips, perceptual of y' against y; psnr of x'; infected_edit_success.
+    """A row: dsr, l1, l2 and `features` of y' against y, psnr of x', infected_edit_success, spread.
 
-    own: labels handed to `protect` where they are not the forger's (an attack on a surrogate of
-    other domains). left_out: {column: why} for what could not be computed.
+    x' is rounded to 8 bits, as a published picture is. spread: of y' over the domains, as a share
+    of y's. own: labels handed to `protect` where they are not the forger's (an attack on a
+    surrogate of other domains). left_out: {column: why} for what could not be computed.
     """
     labels = faces.labels if own is None else own
     columns: dict[str, list[Tensor]] = {
-        name: [] for name in ("dsr", "l1", "l2", "psnr", "lpips", "perceptual")
+        name: [] for name in ("dsr", "l1", "l2", "psnr", "spread", *features)
     }
     succeeded = asked = 0
     left_out = {}
     for start, x, c in faces.in_order(batch):
         x_infected = protect(x, labels[start : start + batch], start)
+        x_infected = to_model(to_uint8(x_infected))
         targets = forger.targets(c)
         with torch.no_grad():
             y = losses.forge(forger.editor, x, targets)
@@ -99,9 +107,11 @@ def defence(
         columns["l2"].append(distance)
         columns["dsr"].append((distance > metrics.DSR_THRESHOLD).float())
         columns["l1"].append(metrics.l1(y, y_infected).flatten())
-        columns["psnr"].append(metrics.psnr(x, x_infected))
-        for name, measure in (("lpips", metrics.lpips), ("perceptual", metrics.perceptual)):
+        columns["psnr"].append(metrics.psnr(x, x_infected).flatten())
+        columns["spread"].append(metrics.spread(y_infected) / metrics.spread(y))
+        for name in features:
             try:
+                measure = getattr(metrics, name)
                 columns[name].append(measure(y.flatten(0, 1), y_infected.flatten(0, 1)))
             except metrics.Unavailable as why:
                 left_out[name] = str(why)

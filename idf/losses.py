@@ -128,15 +128,18 @@ def domain_weights(x: Tensor, y: Tensor, per_sample: bool = False) -> Tensor:
     return (change + 1e-12) / (change + 1e-12).sum(dim=0, keepdim=True)
 
 
-def weighted_l1(mu: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """sum_j mu_j * mean |a_j - b_j|, averaged over the batch; a, b broadcast to (J, B, 3, S, S)."""
-    distance = at_least_fp32(a - b).abs().flatten(2).mean(dim=2)
+def weighted_l1(mu: Tensor, a: Tensor, b: Tensor, cap: float = 2.0) -> Tensor:
+    """sum_j mu_j * mean |a_j - b_j|, averaged over the batch; a, b broadcast to (J, B, 3, S, S).
+
+    cap: the most that a pair counts; images in [-1, 1] are never further than 2 apart.
+    """
+    distance = at_least_fp32(a - b).abs().flatten(2).mean(dim=2).clamp(max=cap)
     return (mu * distance).sum(dim=0).mean()
 
 
-def basic_loss(mu: Tensor, y: Tensor, y_infected: Tensor) -> Tensor:
+def basic_loss(mu: Tensor, y: Tensor, y_infected: Tensor, cap: float = 2.0) -> Tensor:
     """L_bs, Eq. 7: minus the weighted L1 between clean and infected forgeries."""
-    return -weighted_l1(mu, y, y_infected)
+    return -weighted_l1(mu, y, y_infected, cap)
 
 
 def cycle_loss(mu: Tensor, x_infected: Tensor, x_cycled: Tensor) -> Tensor:
@@ -162,12 +165,14 @@ def influence_loss(
     targets: Tensor,
     weights: tuple[float, float, float] = (10.0, 2.5, 1.0),
     per_sample: bool = False,
+    cap: float = 2.0,
 ) -> dict[str, Tensor]:
     """L_{A->B} of Eq. 6, to be minimised by PG: lambda_2 L_bs + lambda_3 L_cyc + lambda_4 L_dom.
 
-    x, x_infected (B, 3, S, S); c (B, K); targets c_j (J, B, K); critics is [D_A], or several, whose
-    L_dom are averaged. Returns bs, cyc, dom, total and distance = D(y, y'), the plain mean L1. The
-    clean forgeries carry no gradient: PG cannot move them.
+    x, x_infected (B, 3, S, S); c (B, K); targets c_j (J, B, K); critics is [D_A]; of several
+    the L_dom are averaged, without any it is 0. cap: of L_bs. Returns bs, cyc, dom, total and
+    distance = D(y, y'), the plain mean L1. The clean forgeries carry no gradient: PG cannot move
+    them.
     """
     with torch.no_grad():
         y = forge(surrogate, x, targets)
@@ -175,10 +180,10 @@ def influence_loss(
     y_infected = forge(surrogate, x_infected, targets)
     x_cycled = forge(surrogate, y_infected, c.expand_as(targets))
 
-    loss_bs = basic_loss(mu, y, y_infected)
+    loss_bs = basic_loss(mu, y, y_infected, cap)
     loss_cyc = cycle_loss(mu, x_infected, x_cycled)
     heads = [d_a(y_infected.flatten(0, 1)) for d_a in critics]
-    loss_dom = sum(domain_loss(*head, targets) for head in heads) / len(heads)
+    loss_dom = sum(domain_loss(*head, targets) for head in heads) / max(len(heads), 1)
 
     lambda_bs, lambda_cyc, lambda_dom = weights
     return {

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from idf import attacks, losses
+from idf import attacks, keys, losses
 from idf.colours import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from idf.config import HAIR, UserError
 
@@ -69,6 +69,21 @@ def noisy(
     return control(x, eps, context.noise(number))
 
 
+def tiled(
+    basis: Tensor | None,
+    region: int,
+    context: Context,
+    x: Tensor,
+    c: Tensor | None,
+    eps: float,
+    number: int,
+) -> Tensor:
+    """Tiles of this basis; None: of the lock of the forger's kind of editor, else of period 4."""
+    if basis is None and context.target is not None:
+        basis = keys.lock(context.target)
+    return attacks.tiles(x, eps, context.noise(number), basis, region or x.shape[-1])
+
+
 def one_pattern(
     band: tuple[float, float],
     context: Context,
@@ -117,8 +132,14 @@ _TABLE = (
            film_legend="PG, no alternation"),
     Method("ours-queries", "PG, alternating with queries to the forger trained apart",
            "ours, with queries", BLUE, "*", "--", (1,), partial(by_poisoner, "ours-queries")),
+    Method("keyless", "PG for every key, alternating", "keyless",
+           GREEN, "o", "-", (1,), partial(by_poisoner, "keyless")),
+    Method("keyless-no-ats", "PG for every key, without alternation", "keyless, no alternation",
+           GREEN, "D", "--", (1,), partial(by_poisoner, "keyless-no-ats")),
     Method("ruiz", "Ruiz et al. PGD, transferred", "Ruiz, transferred",
            RED, "s", "-", (1,), partial(transferred, attacks.pgd)),
+    Method("ruiz-per-class", "Ruiz et al. PGD, transferred, an x' for each class",
+           "Ruiz, per class", RED, "d", ":", (1,), partial(transferred, attacks.pgd_per_class)),
     Method("ruiz-white-box", "Ruiz et al. PGD, white-box", "Ruiz, white-box",
            ORANGE, "P", "-", (1,), white_box),
     Method("i-fgsm", "Ruiz et al. I-FGSM, transferred", "I-FGSM, transferred",
@@ -127,8 +148,16 @@ _TABLE = (
            GREY, "^", ":", (1, 2), partial(noisy, attacks.random_noise)),
     Method("random-colour", "control: random colour noise, +-eps everywhere", "random colour noise",
            GREY, "<", "-", (1,), partial(noisy, attacks.random_colour)),
+    Method("tiles", "control: tiles by hand, untrained", "tiles",
+           GREEN, "s", ":", (1,), partial(tiled, None, 16)),
+    Method("tiles-wrong-period", "control: tiles of period 3", "tiles, period 3",
+           GREY, "<", "--", (1,), partial(tiled, keys.carriers(3), 16)),
+    Method("tiles-period-5", "control: tiles of period 5", "tiles, period 5",
+           GREY, ">", "--", (1,), partial(tiled, keys.carriers(5), 16)),
+    Method("tiles-one-region", "control: one tile all over", "one tile",
+           GREY, "D", "-.", (1,), partial(tiled, None, 0)),
     Method("brightened", "control: brightened by eps", "brightened",
-           GREEN, "v", "--", (1, 2), lighter),
+           GREY, "v", "--", (1, 2), lighter),
     Method("untrained-pg", "control: PG with random weights", "untrained PG",
            PINK, "X", "-.", (1,), partial(by_poisoner, "untrained-pg")),
     # of films only

@@ -47,6 +47,15 @@ def dsr_frames(y: Tensor, y_infected: Tensor) -> float:
     return (l1(y, y_infected) > DSR_THRESHOLD).float().mean().item()
 
 
+def spread(y: Tensor) -> Tensor:
+    """How far the forgeries of one image for several domains lie apart: (J, B, 3, S, S) -> (B,).
+
+    The deviation over the domains, averaged over the pixels: 0 where the editor no longer listens
+    to its label.
+    """
+    return at_least_fp32(y).std(dim=0).mean(dim=(-3, -2, -1))
+
+
 def edit_success(seen: Tensor, targets: Tensor, c: Tensor) -> tuple[int, int]:
     """How many of the requested changes the judge sees, and how many were requested.
 

@@ -100,17 +100,43 @@ def test_a_protection_that_does_nothing_defends_nothing(faces, batch):
 
 @pytest.mark.parametrize("batch", [2, 25])
 def test_defence_by_hand(faces, batch):
+    step = 40 / 127.5  # so many grey levels
+
     def protect(x, c, number):  # shifts the images with black hair alone
-        return x + 0.3 * c[:, :1, None, None]
+        return x + step * c[:, :1, None, None]
 
     row = defence(forger(lambda x, c: 2 * x), protect, faces, batch=batch)
-    # in 2 of 5 images every pixel of the forgery moves by .6
+    # in 2 of 5 images every pixel of the forgery moves by two steps
     assert row["dsr"] == pytest.approx(0.4)
-    assert row["l1"] == pytest.approx(0.4 * 0.6, rel=1e-5)
-    assert row["l2"] == pytest.approx(0.4 * 0.36, rel=1e-5)
-    assert row["perceptual"] == pytest.approx(0.4 * 1.2, rel=1e-5)
-    psnr = 10 * np.log10(4 / 0.09), 10 * np.log10(4e12)
+    assert row["l1"] == pytest.approx(0.4 * 2 * step, rel=1e-5)
+    assert row["l2"] == pytest.approx(0.4 * 4 * step**2, rel=1e-5)
+    assert row["perceptual"] == pytest.approx(0.4 * 4 * step, rel=1e-5)
+    psnr = 10 * np.log10(4 / step**2), 10 * np.log10(4e12)
     assert row["psnr"] == pytest.approx(0.4 * psnr[0] + 0.6 * psnr[1], rel=1e-4)
+
+
+def test_a_published_picture_has_8_bits(faces):
+    def too_little(x, c, number):
+        return x + 0.4 / 127.5
+
+    assert defence(forger(), too_little, faces)["l1"] == 0
+
+
+def test_the_spread_of_an_editor_that_no_longer_listens(faces):
+    shares = {}
+    for name, strength in (("same", 1.0), ("half", 0.5), ("deaf", 0.0)):
+
+        def editor(x, c, strength=strength):
+            hears = torch.where(x.amax((1, 2, 3)) > 0.9, strength, 1.0)
+            return x + hears[:, None, None, None] * c[:, :1, None, None]
+
+        def protect(x, c, number):
+            x = x.clone()
+            x[:, 0, 7, 7] = 1
+            return x
+
+        shares[name] = defence(forger(editor), protect, faces)["spread"]
+    assert shares == {"same": 1.0, "half": pytest.approx(0.5), "deaf": 0.0}
 
 
 def test_defence_hands_over_other_labels_and_the_place_in_the_set(faces):

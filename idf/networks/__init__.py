@@ -6,7 +6,7 @@ from idf.networks.editors import GENERATORS, CNet, Res, UNet128, make_generator
 from idf.networks.judge import Judge
 from idf.networks.layers import frozen
 from idf.networks.pix2pix import PatchGAN, UNet256, normal_weights
-from idf.networks.poisoner import PoisonGenerator, make_poisoner
+from idf.networks.poisoner import PoisonGenerator, TileGenerator, make_poisoner
 
 __all__ = [
     "GENERATORS",
@@ -18,6 +18,7 @@ __all__ = [
     "PatchGAN",
     "PoisonGenerator",
     "Res",
+    "TileGenerator",
     "UNet128",
     "UNet256",
     "frozen",

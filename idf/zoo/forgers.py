@@ -99,11 +99,12 @@ def make_forger(config: Config, key: str, folder: Path | None = None) -> Forger:
         attacker.setting,
         load_attacker(config, key, folder),
         own.domains,
-        partial(_columns_of, judge, columns),
+        partial(columns_of, judge, columns),
     )
 
 
-def _columns_of(judge: nn.Module, columns: list[int], x: Tensor) -> Tensor:
+def columns_of(judge: nn.Module, columns: list[int], x: Tensor) -> Tensor:
+    """The judge's logits for some of its domains: x (B, 3, S, S) -> (B, K)."""
     return judge(x)[:, columns]
 
 

@@ -78,11 +78,21 @@ def make_editor(config: Config, network: str = "Res6") -> nn.Module:
     return make_generator(network, len(config.domains), config.editor.width, config.size)
 
 
+def load_critic(config: Config, name: str, folder: Path | None = None) -> nn.Module:
+    """D_A of an editor."""
+    d_a = DomainDiscriminator(config.size, len(config.domains), config.editor.width_d)
+    return _load(d_a, config, name, folder)
+
+
 def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
     """SM and its D_A."""
-    d_a = DomainDiscriminator(config.size, len(config.domains), config.editor.width_d)
     surrogate = _load(make_editor(config), config, "surrogate", folder)
-    return surrogate, _load(d_a, config, "d_a", folder)
+    return surrogate, load_critic(config, "d_a", folder)
+
+
+def load_editor(config: Config, network: str, name: str, folder: Path | None = None) -> nn.Module:
+    """One of the editors of Table 1 (idf.zoo.grid)."""
+    return _load(make_editor(config, network), config, name, folder)
 
 
 def load_poisoner(

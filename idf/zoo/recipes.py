@@ -13,6 +13,12 @@ from idf.data.faces import open_faces
 from idf.editing import StageA, Training, make_training, train, train_editor, train_target
 from idf.imitation import imitate
 from idf.judge import judge_accuracy, train_judge
+from idf.zoo.grid import (
+    EDITORS,
+    GRID_POISONERS,
+    load_grid_poisoner,
+    train_grid_poisoner,
+)
 from idf.zoo.load import (
     judged_domains,
     load_judge,
@@ -30,6 +36,12 @@ def load(config: Config, name: str, folder: Path) -> None:
 
     Raises UserError if not.
     """
+    if name in EDITORS:
+        EDITORS[name].load(config, folder)
+        return
+    if name in GRID_POISONERS:
+        load_grid_poisoner(config, *GRID_POISONERS[name], folder)
+        return
     _check_domains(config, name, folder)
     if name.endswith("_DD"):
         load_target(with_other_domains(config), folder)
@@ -126,6 +138,10 @@ def _poisoner_queries(config: Config, work: Path, out: Path) -> None:
     export(own, out, "poisoner_queries", run.best, *facts, {"queries": queries})
 
 
+def _grid_poisoner(method: str, seed: int, config: Config, work: Path, out: Path) -> None:
+    train_grid_poisoner(config, method, seed, work, out)
+
+
 def _train(
     config: Config, run: Training, folder: Path, stage_a: StageA | None = train_editor
 ) -> Training:
@@ -143,3 +159,6 @@ RECIPES = {
     "target_Res6_tuned": partial(_target, tuned=True),
     "target_Res6_DD": _dd_target,
 }
+# of Table 1: its editors, then its PGs
+RECIPES |= {name: editor.train for name, editor in EDITORS.items()}
+RECIPES |= {name: partial(_grid_poisoner, *which) for name, which in GRID_POISONERS.items()}

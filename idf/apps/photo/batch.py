@@ -5,17 +5,13 @@ A folder of copies has a log, a line of JSON for each photo that was finished.
 
 import hashlib
 import json
-import multiprocessing
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from idf.apps.photo.difference import largest_change, psnr_of_faces
@@ -24,6 +20,7 @@ from idf.apps.photo.plan import LOG
 from idf.apps.photo.protection import Protected, protect
 from idf.config import UserError
 from idf.data.files import write_atomically
+from idf.data.workers import worker_pool
 
 Pair = tuple[Path, Path]  # a photo, and where its copy goes
 
@@ -58,9 +55,7 @@ def _rows(pairs: list[Pair], options: Options, jobs: int) -> Iterator[tuple[Pair
             yield pair, protect_file(*pair, options)
         return
 
-    # spawned, since torch's threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker) as pool:
+    with worker_pool(jobs) as pool:
         waiting = {pool.submit(protect_file, *pair, options): pair for pair in pairs}
         try:
             for future in as_completed(waiting):
@@ -68,17 +63,6 @@ def _rows(pairs: list[Pair], options: Options, jobs: int) -> Iterator[tuple[Pair
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _start_worker() -> None:
-    """One thread for torch; and an end of the process when its parent is killed."""
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def protect_file(source: Path, out: Path, options: Options) -> dict:

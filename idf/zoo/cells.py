@@ -1,0 +1,213 @@
+"""Table 1 as cells: one way to make x' against one forger's editor, measured on its own."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from idf.config import Config
+from idf.data.faces import Faces, open_faces
+from idf.data.workers import worker_pool
+from idf.evaluation import Forger, clean_quality, defence, untrained_poisoner
+from idf.judge import judge_accuracy
+from idf.methods import Context, protection
+from idf.zoo.forgers import columns_of
+from idf.zoo.grid import EDITORS, POISONERS, GridEditor, load_grid_poisoner, poisoner_name
+from idf.zoo.load import judged_domains, load_judge, make_editor, ships
+from idf.zoo.manifest import hardware, read_manifest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """editor: a name of EDITORS; seed: of PG and of what is random."""
+
+    editor: str
+    method: str
+    eps: float
+    seed: int = 0
+
+    def key(self, config: Config) -> tuple:
+        """What tells its row from all others."""
+        own = EDITORS[self.editor]
+        place = (config.dataset, config.size, own.network, own.setting, own.seed)
+        return (*place, self.method, self.eps, self.seed)
+
+
+def key_of(row: dict) -> tuple:
+    """Cell.key of a stored row."""
+    place = tuple(row[name] for name in ("dataset", "size", "target", "domains", "target_seed"))
+    return (*place, row["method"], row["eps"], row["seed"])
+
+
+def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> str:
+    """The digests of the networks that a cell rests on: where they change, its row is old."""
+    manifest = read_manifest(folder or config.weights)
+    names = [cell.editor, "editor_Res6_SD_0"]
+    if cell.method in POISONERS:
+        names.append(poisoner_name(cell.method, cell.seed))
+    return "-".join(manifest[name]["sha256"][:8] for name in names if name in manifest)
+
+
+def measure(config: Config, cell: Cell, images: int, folder: Path | None = None) -> dict:
+    """The row of one cell, on the first `images` held-out faces."""
+    own = EDITORS[cell.editor]
+    forger, faces, facts = _forger(config, own, images, folder)
+    depends = depends_on_target(cell.method)
+    editor = cell.editor if depends == "weights" else depends and own.network
+    x_infected = _published(config, cell.method, cell.eps, cell.seed, editor, images, folder)
+
+    def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
+        return x_infected[..., start : start + len(x), :, :, :]
+
+    measured = defence(forger, protect, faces, features=("lpips",))
+    return {
+        "dataset": config.dataset,
+        "size": config.size,
+        "method": cell.method,
+        "target": own.network,
+        "domains": own.setting,
+        "target_seed": own.seed,
+        "eps": cell.eps,
+        **measured,
+        **facts,
+        "images": len(faces),
+        "seed": cell.seed,
+        "weights": weights_behind(config, cell, folder),
+        "hardware": hardware(),
+    }
+
+
+def measure_all(
+    config: Config, cells: list[Cell], images: int, jobs: int, folder: Path | None = None
+) -> Iterator[tuple[Cell, dict | Exception]]:
+    """Each cell with its row as it becomes ready, or with what went wrong: the others go on."""
+    if jobs == 1:
+        for cell in cells:
+            try:
+                yield cell, measure(config, cell, images, folder)
+            except Exception as error:
+                yield cell, error
+        return
+    with worker_pool(jobs) as pool:
+        waiting = {pool.submit(measure, config, cell, images, folder): cell for cell in cells}
+        try:
+            for future in as_completed(waiting):
+                error = future.exception()
+                yield waiting[future], error or future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+# what several cells share is kept by each process
+
+
+@lru_cache(maxsize=32)
+def _forger(
+    config: Config, own: GridEditor, images: int, folder: Path | None
+) -> tuple[Forger, Faces, dict]:
+    """An editor with the judge for its domains, its held-out faces, and its clean quality."""
+    domains = own.config(config).domains
+    judged, judge = judged_domains(config), load_judge(config, folder)
+    columns = [judged.index(domain) for domain in domains]
+    editor = own.load(config, folder)
+    forger = Forger(own.network, own.setting, editor, domains, partial(columns_of, judge, columns))
+    faces = _faces(config, domains, images)
+    accuracy = _judge_accuracy(config, images, folder)
+    facts = {
+        **clean_quality(forger, faces),
+        "judge_accuracy": sum(accuracy[domain] for domain in domains) / len(domains),
+    }
+    return forger, faces, facts
+
+
+@lru_cache(maxsize=4)
+def _faces(config: Config, domains: tuple[str, ...], images: int) -> Faces:
+    return open_faces(config, "test", domains, limit=images)
+
+
+@lru_cache(maxsize=1)
+def _judge_accuracy(config: Config, images: int, folder: Path | None) -> dict[str, float]:
+    faces = _faces(config, judged_domains(config), images)
+    return judge_accuracy(load_judge(config, folder), faces)
+
+
+@lru_cache(maxsize=4)
+def _published(
+    config: Config,
+    method: str,
+    eps: float,
+    seed: int,
+    editor: str,
+    images: int,
+    folder: Path | None,
+) -> Tensor:
+    """x' of all held-out faces (N, 3, S, S); (J, N, 3, S, S) where each class has its own.
+
+    editor: that of the forger, or its architecture, where the method knows it.
+    """
+    poisoners = {}
+    if method in POISONERS:
+        poisoners[method] = load_grid_poisoner(config, method, seed, folder)
+    if method == "untrained-pg":
+        poisoners[method] = _untrained(config)
+    surrogate = EDITORS["editor_Res6_SD_0"].load(config, folder)
+    target, domains = None, config.domains
+    if editor in EDITORS:
+        target = EDITORS[editor].load(config, folder)
+        domains = EDITORS[editor].config(config).domains
+    elif editor:
+        target = make_editor(config, editor)
+    context = Context(seed, poisoners, surrogate, config.domains, target, domains)
+    protect = protection(method, context, eps)
+    batches = [protect(x, c, start) for start, x, c in _faces(config, domains, images).in_order(25)]
+    return torch.cat(batches, dim=-4)
+
+
+def depends_on_target(method: str) -> str:
+    """What a method knows of the forger: "weights", "network", or nothing."""
+    if method == "ruiz-white-box":
+        return "weights"
+    return "network" if method in ("tiles", "tiles-one-region") else ""
+
+
+@lru_cache(maxsize=1)
+def _untrained(config: Config):
+    return untrained_poisoner(config, open_faces(config, "validation"))
+
+
+def cells_that_ship(
+    config: Config,
+    editors: Iterable[str],
+    methods: Iterable[str],
+    strengths: Iterable[float],
+    seeds: Iterable[int],
+    folder: Path | None = None,
+) -> list[Cell]:
+    """All cells whose weights are there. Only PG's methods have several seeds."""
+    folder = folder or config.weights
+    there = [name for name in editors if ships(folder, name, "editor_Res6_SD_0", "judge")]
+    cells = []
+    # a method makes its x' once for all editors
+    for method in methods:
+        for seed in seeds if method in POISONERS else (0,):
+            if method in POISONERS and not ships(folder, poisoner_name(method, seed)):
+                continue
+            cells += [Cell(name, method, eps, seed) for eps in strengths for name in there]
+    return cells
+
+
+def say(cell: Cell, row: dict | Exception) -> str:
+    """One line about a finished cell."""
+    name = f"{cell.editor.removeprefix('editor_')} {cell.method} eps {cell.eps} seed {cell.seed}"
+    if isinstance(row, Exception):
+        print(f"{name} failed: {type(row).__name__}: {row}", file=sys.stderr)
+        return name
+    return (
+        f"{name}: DSR {row['dsr']:.3f}, L2 {row['l2']:.3f}, PSNR {row['psnr']:.1f}, "
+        f"edit {row['edit_success']:.2f} to {row['infected_edit_success']:.2f}"
+    )

@@ -1,0 +1,127 @@
+"""The editors behind Table 1: four architectures, two sets of domains, several seeds.
+
+All have one recipe, StarGAN's as the preset has it, and differ in seed and faces alone. Seed 0 is
+the defender's, trained on the surrogate's faces; the others are forgers', on the target's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from idf.config import Config
+from idf.data.faces import open_faces
+from idf.editing import make_training, train, train_editor, train_target
+from idf.zoo.load import load_critic, load_editor, load_poisoner, with_other_domains
+from idf.zoo.manifest import export
+
+
+@dataclass(frozen=True)
+class GridEditor:
+    """One training: network, "SD" or "DD", and the number of its seed."""
+
+    network: str
+    setting: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its weights' file."""
+        return f"editor_{self.network}_{self.setting}_{self.seed}"
+
+    @property
+    def critic(self) -> str:
+        """Of the file of its D_A."""
+        return self.name.replace("editor", "critic")
+
+    @property
+    def is_surrogate(self) -> bool:
+        return self.seed == 0
+
+    def config(self, config: Config) -> Config:
+        """Its own domains and seed: neither initial weights nor batches are shared."""
+        if self.setting == "DD":
+            return with_other_domains(config).changed(seed=config.seed + 100 * self.seed + 50)
+        return config.changed(seed=config.seed + 100 * self.seed)
+
+    def load(self, config: Config, folder: Path | None = None) -> nn.Module:
+        """The trained editor, frozen."""
+        return load_editor(self.config(config), self.network, self.name, folder)
+
+    def train(self, config: Config, work: Path, out: Path) -> None:
+        """Stage A alone; a surrogate's D_A is kept, too, for L_dom."""
+        own = self.config(config)
+        run = make_training(own, network=self.network)
+        with run.accelerator.main_process_first():  # one process fills the cache for all
+            faces = open_faces(own, "surrogate" if self.is_surrogate else "target")
+        train_target(run, faces, folder=work / self.name)
+        more = {"network": self.network, "setting": self.setting}
+        export(own, out, self.name, run.surrogate, run.iteration, run.seconds, more)
+        if self.is_surrogate:
+            export(own, out, self.critic, run.d_a, run.iteration, run.seconds, more)
+
+
+def _editors() -> tuple[GridEditor, ...]:
+    surrogates = [GridEditor(network, "SD", 0) for network in NETWORKS]
+    # keys differ from seed to seed, so the first column of the table has three of each
+    targets = [GridEditor("Res6", setting, seed) for setting in ("SD", "DD") for seed in (1, 2, 3)]
+    for network in NETWORKS[1:]:
+        targets += [GridEditor(network, setting, 1) for setting in ("SD", "DD")]
+    return (*surrogates, *targets)
+
+
+NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
+EDITORS = {editor.name: editor for editor in _editors()}
+
+
+# PG: what each way of training it changes in the preset
+
+PAPER = {"editor.n_critic": 5, "poisoner.every": 1}  # PG in every iteration, SM in every 5th
+KEYLESS = PAPER | {
+    "poisoner.network": "Tiles",
+    "poisoner.width": 64,
+    "poisoner.keys": 1,
+    "poisoner.cap": 0.3,
+}
+POISONERS = {"ours": PAPER, "ours-no-ats": PAPER, "keyless": KEYLESS, "keyless-no-ats": KEYLESS}
+
+
+SEEDS = (0, 1, 2)
+
+
+def poisoner_name(method: str, seed: int) -> str:
+    """Of the weights' file."""
+    return f"poisoner_{method}_{seed}"
+
+
+def poisoner_config(config: Config, method: str, seed: int) -> Config:
+    """The settings of one PG of Table 1."""
+    return config.changed(seed=config.seed + seed, **POISONERS[method])
+
+
+def load_grid_poisoner(
+    config: Config, method: str, seed: int, folder: Path | None = None
+) -> nn.Module:
+    """One PG of Table 1, frozen."""
+    return load_poisoner(poisoner_config(config, method, seed), poisoner_name(method, seed), folder)
+
+
+def train_grid_poisoner(config: Config, method: str, seed: int, work: Path, out: Path) -> None:
+    """Stage B from the trained SM on: with stage A going on beside it, or with SM frozen."""
+    own, name = poisoner_config(config, method, seed), poisoner_name(method, seed)
+    surrogates = [editor for editor in EDITORS.values() if editor.is_surrogate]
+    others = surrogates[1:] if own.poisoner.keys else []
+    run = make_training(
+        own,
+        surrogates[0].load(config, out),
+        load_critic(own, surrogates[0].critic, out),
+        others=tuple(other.load(config, out) for other in others),
+    )
+    with run.accelerator.main_process_first():
+        faces, validation = open_faces(own, "surrogate"), open_faces(own, "validation")
+    stage_a = None if method.endswith("no-ats") else train_editor
+    train(run, faces, validation, stage_a, folder=work / name)
+    export(own, out, name, run.best, run.iteration, run.seconds, {"method": method})
+
+
+GRID_POISONERS = {poisoner_name(m, seed): (m, seed) for m in POISONERS for seed in SEEDS}
