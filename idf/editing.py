@@ -85,6 +85,8 @@ def train_editor(
     run: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor
 ) -> dict[str, Tensor]:
     """Stage A as in the paper: a step of D_A, and every n_critic-th time one of SM."""
+    if run.iteration < run.config.editor.warm_up:
+        return copy_faces(run, x, c)
     terms = update_d_a(run, x, c, c_trg, alpha)
     if (run.iteration + 1) % run.config.editor.n_critic == 0:
         terms |= update_editor(run, x, c, c_trg)
@@ -128,6 +130,8 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
         scores, logits = run.d_a(augment(y, run.generator) if editor.augment else y)
         adv = losses.adversarial_loss(scores)
         cls = losses.classification(logits, c_trg)
+        if editor.noise:  # what is hidden in y drowns (Bashkirova et al. 2019)
+            y = y + editor.noise * torch.randn(y.shape, generator=run.generator).to(y)
         rec = losses.reconstruction_loss(x, run.surrogate(y, c))
         terms = {"sm_adv": adv, "sm_cls": cls, "sm_rec": rec}
         loss = adv + editor.lambda_cls * cls + editor.lambda_rec * rec
@@ -137,6 +141,14 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
             loss = loss + editor.lambda_idt * idt
         run.step(run.surrogate, loss)
     return terms
+
+
+def copy_faces(run: Training, x: Tensor, c: Tensor) -> dict[str, Tensor]:
+    """Before stage A: SM learns SM(x, c) = x, so that its edits begin at the face as it is."""
+    with run.accelerator.autocast():
+        loss = losses.identity_loss(x, run.surrogate(x, c))
+    run.step(run.surrogate, loss)
+    return {"sm_idt": loss}
 
 
 # Stage B: PG learns to spoil the edits

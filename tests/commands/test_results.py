@@ -56,7 +56,7 @@ def test_each_data_set_has_every_method_and_control_at_eps_05(rows):
     for dataset in {row["dataset"] for row in rows}:
         wanted = (dataset, "SD", 0.05)
         measured = {r["method"] for r in rows if (r["dataset"], r["domains"], r["eps"]) == wanted}
-        assert measured == set(of_scenario(1))
+        assert measured == set(results.MEASURED)
 
 
 def test_the_readme_table_is_generated_from_the_results(rows):
@@ -127,9 +127,9 @@ def test_results_of_weights_of_ones_own(tmp_path, monkeypatch, capsys):
 
     assert main(["results", "--preset", "smoke", "--images", "6"]) == 0
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert {row["method"] for row in rows if row["eps"] == 0.05} == set(of_scenario(1))
+    assert {row["method"] for row in rows if row["eps"] == 0.05} == set(results.MEASURED)
     gradient = {"ruiz", "ruiz-white-box", "i-fgsm"}
-    assert {row["method"] for row in rows if row["eps"] == 0.02} == set(of_scenario(1)) - gradient
+    assert {row["method"] for row in rows if row["eps"] == 0.02} == set(results.MEASURED) - gradient
     assert {(row["target"], row["domains"]) for row in rows} == {
         ("Res6", "SD"),
         ("Res6-tuned", "SD"),

@@ -1,0 +1,140 @@
+"""Table 1 a cell at a time: nothing is done twice, nothing is lost, one failure stops no other."""
+
+import json
+
+import pytest
+
+from idf.commands import main, table1
+from idf.config import load_config
+from idf.zoo import cells
+from idf.zoo.cells import Cell, cells_that_ship, key_of
+from idf.zoo.grid import EDITORS
+from idf.zoo.recipes import RECIPES
+
+CONFIG = load_config("smoke")
+NEEDED = ("judge", "editor_Res6_SD_0", "editor_Res6_SD_1", "editor_CNet_DD_1")
+METHODS = ("brightened", "tiles", "ruiz-white-box", "ruiz-per-class")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights of a few iterations for a part of the table."""
+    out, work = tmp_path_factory.mktemp("grid"), tmp_path_factory.mktemp("work")
+    short = load_config("smoke", **{"editor.iterations": 2, "judge.iterations": 2})
+    for name in NEEDED:
+        RECIPES[name](short, work, out)
+    return out
+
+
+@pytest.fixture
+def shipped(folder, monkeypatch):
+    """This folder in place of the shipped weights."""
+    monkeypatch.setattr("idf.config.Config.weights", folder)
+    return folder
+
+
+def call(tmp_path, *options):
+    file = tmp_path / "table1.json"
+    names = ["--methods", *METHODS, "--images", "4", "--eps", "0.05", "--out", str(file)]
+    status = main(["table1", "--preset", "smoke", *names, *options])
+    return status, json.loads(file.read_text()) if file.exists() else []
+
+
+def test_only_what_ships_is_a_cell(folder):
+    found = cells_that_ship(CONFIG, EDITORS, ("tiles", "keyless"), (0.02, 0.05), (0, 1), folder)
+    editors = ("editor_Res6_SD_0", "editor_Res6_SD_1", "editor_CNet_DD_1")
+    assert set(found) == {Cell(name, "tiles", eps) for name in editors for eps in (0.02, 0.05)}
+
+
+def test_a_row_says_what_it_is(shipped, tmp_path):
+    status, rows = call(tmp_path)
+    assert status == 0 and len(rows) == 3 * len(METHODS)
+    assert len({key_of(row) for row in rows}) == len(rows)
+    for row in rows:
+        name = f"editor_{row['target']}_{row['domains']}_{row['target_seed']}"
+        assert key_of(row) == Cell(name, row["method"], row["eps"]).key(CONFIG)
+        assert row["images"] == 4 and row["weights"] and row["lpips"] is None or row["lpips"] >= 0
+        assert row["psnr"] > 31 and 0 <= row["dsr"] <= 1
+        # the bound of this forger, at this eps
+        (bound,) = (
+            other["l2"]
+            for other in rows
+            if key_of(other)[:5] == key_of(row)[:5] and other["method"] == "ruiz-white-box"
+        )
+        assert row["white_box_l2"] == bound
+
+
+def test_a_cell_that_is_done_is_not_done_again(shipped, tmp_path, monkeypatch):
+    _, first = call(tmp_path)
+    done = []
+    real = cells.measure
+
+    def counted(config, cell, *rest):
+        done.append(cell)
+        return real(config, cell, *rest)
+
+    monkeypatch.setattr(cells, "measure", counted)
+    _, second = call(tmp_path, "--resume")
+    assert done == [] and second == first
+
+    # rows of other weights are no longer true
+    stale = [row | {"weights": "other"} if row["method"] == "tiles" else row for row in first]
+    (tmp_path / "table1.json").write_text(json.dumps(stale))
+    _, third = call(tmp_path, "--resume")
+    assert {cell.method for cell in done} == {"tiles"} and third == first
+
+
+def test_a_killed_call_loses_nothing(shipped, tmp_path, monkeypatch):
+    real, done = cells.measure, []
+
+    def killed(config, cell, *rest):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(cell)
+        return real(config, cell, *rest)
+
+    monkeypatch.setattr(cells, "measure", killed)
+    status, rows = call(tmp_path)
+    assert status == 130 and len(rows) == 3
+
+    again = []
+    monkeypatch.setattr(cells, "measure", lambda *a: (again.append(a[1]), real(*a))[1])
+    status, rows = call(tmp_path, "--resume")
+    assert status == 0 and len(rows) == 3 * len(METHODS)
+    assert not set(again) & set(done)
+
+
+def test_a_failing_cell_is_reported_and_the_others_go_on(shipped, tmp_path, monkeypatch, capsys):
+    real = cells.measure
+
+    def broken(config, cell, *rest):
+        if cell.method == "tiles":
+            raise RuntimeError("no tiles today")
+        return real(config, cell, *rest)
+
+    monkeypatch.setattr(cells, "measure", broken)
+    status, rows = call(tmp_path)
+    said = capsys.readouterr()
+    assert status == 1 and {row["method"] for row in rows} == set(METHODS) - {"tiles"}
+    assert said.err.count("no tiles today") == 3 and "3 of 12 cells failed" in said.out
+
+
+def test_several_processes_measure_the_same(shipped, tmp_path):
+    _, alone = call(tmp_path)
+    few = cells_that_ship(CONFIG, EDITORS, ("brightened",), (0.05,), (0,), shipped)
+    rows = dict(cells.measure_all(CONFIG, few, 4, 2, shipped))
+    stored = {key_of(row): row for row in alone}
+    for cell, row in rows.items():
+        assert row["l2"] == pytest.approx(stored[cell.key(CONFIG)]["l2"], rel=1e-4)
+
+
+def test_unknown_names_are_refused(capsys):
+    assert main(["table1", "--methods", "magic"]) == 2
+    assert "--methods magic is not known" in capsys.readouterr().err
+    assert main(["table1", "--editors", "Res7"]) == 2
+
+
+def test_every_method_of_the_table_is_known():
+    from idf.methods import METHODS as known
+
+    assert set(table1.METHODS_MEASURED) <= set(known)
