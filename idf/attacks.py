@@ -6,10 +6,9 @@ All keep |x' - x| <= eps on [-1, 1], and x' in [-1, 1] (PGD after its first step
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from idf.keys import carriers
+from idf.keys import carriers, painted
 from idf.losses import Editor, forge, infect
 
 
@@ -127,12 +126,11 @@ def tiles(
     basis = carriers(4) if basis is None else basis
     period, size = math.isqrt(len(basis) // 3), x.shape[-1]
     regions = -(-size // region)
-    strengths = torch.randn(len(x), basis.shape[1], regions, regions, generator=generator)
-    blocks = torch.einsum("dn,bnhw->bdhw", basis, strengths)
+    strength = torch.randn(len(x), basis.shape[1], regions, regions, generator=generator)
 
-    # every block of the image takes its region's tile
+    # every tile of the image is that of its region
     at = torch.arange(-(-size // period)) * period // region
-    pattern = F.pixel_shuffle(blocks[:, :, at][:, :, :, at], period)[..., :size, :size]
+    pattern = painted(strength[:, :, at][:, :, :, at], basis)[..., :size, :size]
     return infect(x, pattern.sign().to(x.device), eps)
 
 

@@ -47,18 +47,31 @@ def random_key(n: int, generator: torch.Generator | None = None) -> Tensor:
     return q * r.diagonal().sign()
 
 
+def strengths(delta: Tensor, basis: Tensor) -> Tensor:
+    """How strong each wave of `basis` is in each tile: (B, 3, S, S) -> (B, n, S / p, S / p).
+
+    basis (3 * p^2, n), from carriers(p). The sum of squares is delta's, in this space.
+    """
+    side = math.isqrt(len(basis) // 3)
+    delta = at_least_fp32(delta)
+    return torch.einsum("dn,bdhw->bnhw", basis.to(delta), F.pixel_unshuffle(delta, side))
+
+
+def painted(strength: Tensor, basis: Tensor) -> Tensor:
+    """The image of these strengths, their adjoint: (B, n, S / p, S / p) -> (B, 3, S, S)."""
+    side = math.isqrt(len(basis) // 3)
+    return F.pixel_shuffle(torch.einsum("dn,bnhw->bdhw", basis.to(strength), strength), side)
+
+
 def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:
     """delta with its part in the space of `basis` turned by `key`, the same in every tile.
 
-    delta (B, 3, S, S), basis (3 * p^2, n) from carriers(p), key (n, n) orthogonal -> (B, 3, S, S).
-    Grey, mean and all other waves stay; so does the sum of squares.
+    delta (B, 3, S, S), key (n, n) orthogonal -> (B, 3, S, S). Grey, mean and all other waves stay;
+    so does the sum of squares.
     """
-    delta = at_least_fp32(delta)
-    basis, key = basis.to(delta), key.to(delta)
-    tile = math.isqrt(len(basis) // 3)
-    part = torch.einsum("dn,bdhw->bnhw", basis, F.pixel_unshuffle(delta, tile))
-    moved = torch.einsum("nm,bmhw->bnhw", key, part) - part
-    return delta + F.pixel_shuffle(torch.einsum("dn,bnhw->bdhw", basis, moved), tile)
+    strength = strengths(delta, basis)
+    turned = torch.einsum("nm,bmhw->bnhw", key.to(strength), strength)
+    return delta + painted(turned - strength, basis)
 
 
 def lock(editor: nn.Module) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from idf import attacks
+from idf import attacks, keys
 from idf.config import HAIR, load_config
 from idf.losses import forge, target_labels
 from idf.networks import frozen, make_generator
@@ -46,12 +46,16 @@ def by_colour(editor, x, targets, eps, generator):
     return attacks.random_colour(x, eps, generator)
 
 
+def by_tiles(editor, x, targets, eps, generator):
+    return attacks.tiles(x, eps, generator)
+
+
 def by_light(editor, x, targets, eps, generator):
     return attacks.brightened(x, eps)
 
 
 @pytest.mark.parametrize("eps", [0.01, EPS])
-@pytest.mark.parametrize("attack", [by_pgd, by_i_fgsm, by_noise, by_colour, by_light])
+@pytest.mark.parametrize("attack", [by_pgd, by_i_fgsm, by_noise, by_colour, by_tiles, by_light])
 def test_every_attack_stays_in_the_ball_and_the_range(scene, attack, eps):
     editor, x, targets = scene
     before = x.clone()
@@ -139,3 +143,30 @@ def test_band_noise_keeps_to_its_band_and_kind(low, high, kind):
     power = torch.fft.fft2(noise).abs().square().mean((0, 1))
     inside = (low <= radius) & (radius < high)
     assert power[inside].mean() > 2 * power[~inside].mean()
+
+
+@pytest.mark.parametrize("period, region", [(4, 16), (3, 16), (2, 8), (5, 32)])
+def test_a_region_repeats_its_tile(period, region):
+    x = torch.zeros(2, 3, 32, 32)
+    x_infected = attacks.tiles(x, EPS, seeded(), keys.carriers(period), region)
+    for corner in range(0, 32 - 2 * period + 1, period):
+        tile = x_infected[..., :period, corner : corner + period]
+        beside = x_infected[..., :period, corner + period : corner + 2 * period]
+        # a tile that begins in a region belongs to it
+        same_region = corner // region == (corner + period) // region
+        assert torch.equal(tile, beside) == same_region
+    assert not torch.equal(x_infected[0], x_infected[1])
+    colour = (x_infected - x).sum(1)
+    assert colour.abs().max() < 3 * EPS - 1e-3, "a sign that all three channels share is grey"
+
+
+def test_an_x_for_each_class_is_stronger_for_it(scene):
+    editor, x, targets = scene
+    one = attacks.pgd(editor, x, targets, EPS, generator=seeded())
+    own = attacks.pgd_per_class(editor, x, targets, EPS, generator=seeded())
+    assert own.shape == (len(targets), *x.shape)
+    assert (own - x).abs().max() <= EPS + 1e-6 and (own[0] - own[1]).abs().max() > 0
+    with torch.no_grad():
+        y = forge(editor, x, targets)
+        moved = [(forge(editor, image, targets) - y).square().mean() for image in (one, own)]
+    assert moved[1] > moved[0]

@@ -7,7 +7,9 @@ the paper's experiments.
 from idf.figures.generic import LiveCurve, bars, coloured, curves, grid, sheet, table
 from idf.figures.paper import (
     anatomy,
+    carrier_maps,
     checked,
+    colour_power,
     counterfactuals,
     eps_curves,
     floors,
@@ -24,7 +26,9 @@ __all__ = [
     "LiveCurve",
     "anatomy",
     "bars",
+    "carrier_maps",
     "checked",
+    "colour_power",
     "coloured",
     "counterfactuals",
     "curves",

@@ -194,6 +194,40 @@ def radial_power(delta: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(half), means[:half].numpy()
 
 
+def carrier_maps(deltas: dict[str, Tensor], title: str = "", columns: int = 4) -> Figure:
+    """The power of each delta's colour contrast over both frequencies (-1/2 to 1/2, no grey).
+
+    delta (B, 3, S, S). Rings mark the waves of period 4 px: multiples of 1/4 cycle per pixel.
+    """
+    rows = -(-len(deltas) // columns)
+    size = (WIDTH, WIDTH / columns * rows + 0.5 * rows)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, figsize=size)
+    carriers = [(a / 4, b / 4) for a in range(-2, 3) for b in range(-2, 3) if (a, b) != (0, 0)]
+    for axis in axes.flat[len(deltas) :]:
+        axis.set_visible(False)
+    for axis, (name, delta) in zip(axes.flat, deltas.items(), strict=False):
+        power = colour_power(delta)
+        half = 0.5 + 0.5 / len(power)
+        axis.imshow(power / power.max(), cmap="magma", extent=(-half, half, half, -half), vmax=0.5)
+        axis.scatter(*zip(*carriers, strict=True), s=60, facecolors="none", edgecolors=SKY, lw=0.8)
+        axis.set(title=name, xticks=(-0.5, -0.25, 0, 0.25, 0.5), yticks=(-0.5, -0.25, 0, 0.25, 0.5))
+        axis.grid(False)
+        axis.tick_params(labelsize=7)
+    return entitled(figure, title)
+
+
+def colour_power(delta: Tensor) -> np.ndarray:
+    """|FFT|^2 of delta (B, 3, S, S) without grey, averaged over images and channels: (S+1, S+1).
+
+    Frequency 0 in the middle; the frequency 1/2 stands at both ends, since it is -1/2, too.
+    """
+    colour = delta.float() - delta.float().mean(dim=1, keepdim=True)
+    power = torch.fft.fft2(colour).abs().square().mean(dim=(0, 1))
+    power = torch.fft.fftshift(power)
+    power = torch.cat([power, power[:1]], dim=0)
+    return torch.cat([power, power[:, :1]], dim=1).numpy()
+
+
 def floors(rows: Sequence[dict], title: str = "") -> Figure:
     """L1 to M and to x of scenario 2's rows: a bar a method, the mean over seeds, with their range.
 
