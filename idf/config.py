@@ -80,7 +80,7 @@ class EditorSettings(Settings):
     augment: bool = False  # D_A sees shifted faces of changed light, lest it learn photos by heart
     robust: Weight = 0.0  # D_A also classes faces moved by up to this against its class head
     noise: Weight = 0.0  # strength of noise on y before it leads back to x: against hidden codes
-    warm_up: Annotated[int, Field(ge=0)] = 0  # first iterations, in which SM learns to copy x
+    warm_up: Share = 0.0  # share of the iterations, at their start, in which SM learns to copy x
     lambda_idt: Weight = 0.0  # |x - SM(x, c)|: against forgeries in negative
     idt_share: Share = 1.0  # share of the iterations, from the start, in which lambda_idt acts
     balance: bool = False  # draw images so that both values of every domain come equally often
@@ -97,12 +97,12 @@ class TargetSettings(Settings):
 class NetworkSettings(Settings):
     """PG and its critic D_B, in both scenarios."""
 
-    network: Literal["UNet", "Tiles"] = "UNet"
+    head: Literal["UNet", "Tiles"] = "UNet"
     width: Count = 64
     levels: Count = 5
     affine: bool = True  # its last BatchNorm has a scale and a shift
     align_corners: bool = True  # of its bilinear upsampling
-    periods: Periods = (4,)  # of the tiles, in px, that network="Tiles" paints
+    periods: Periods = (4,)  # of the tiles, in px, that head="Tiles" paints
     width_d_b: Count = 32
     lambda_adv: Weight = 0.01  # lambda of Eq. 4
     lambda_gp: Weight = 10.0  # of D_B's gradient penalty, Eq. 5
@@ -266,7 +266,7 @@ def _check_poisoner(
     settings: PoisonerSettings | FilmPoisonerSettings, size: int, batch: int, other: str
 ) -> None:
     levels = settings.levels
-    if settings.network == "Tiles":
+    if settings.head == "Tiles":
         uneven = [period for period in settings.periods if size % period]
         if uneven:
             raise ValueError(f"poisoner.periods={uneven[0]} does not divide {size} px: use 2 or 4")

@@ -85,7 +85,7 @@ def train_editor(
     run: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor
 ) -> dict[str, Tensor]:
     """Stage A as in the paper: a step of D_A, and every n_critic-th time one of SM."""
-    if run.iteration < run.config.editor.warm_up:
+    if run.iteration < run.config.editor.warm_up * run.iterations:
         return copy_faces(run, x, c)
     terms = update_d_a(run, x, c, c_trg, alpha)
     if (run.iteration + 1) % run.config.editor.n_critic == 0:

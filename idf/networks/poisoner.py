@@ -79,6 +79,6 @@ def make_poisoner(
 ) -> PoisonGenerator | TileGenerator:
     """PG as config.poisoner says, its initial weights from torch's generator."""
     width = settings.width
-    if settings.network == "Tiles":
+    if settings.head == "Tiles":
         return TileGenerator(width, settings.periods)
     return PoisonGenerator(width, settings.levels, settings.affine, settings.align_corners)

@@ -78,7 +78,7 @@ EDITORS = {editor.name: editor for editor in _editors()}
 
 PAPER = {"editor.n_critic": 5, "poisoner.every": 1}  # PG in every iteration, SM in every 5th
 KEYLESS = PAPER | {
-    "poisoner.network": "Tiles",
+    "poisoner.head": "Tiles",
     "poisoner.width": 64,
     "poisoner.keys": 1,
     "poisoner.cap": 0.3,

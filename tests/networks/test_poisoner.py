@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from idf import metrics
 from idf.config import FilmPoisonerSettings, PoisonerSettings
 from idf.losses import infect
-from idf.networks import PoisonGenerator, make_poisoner
+from idf.networks import PoisonGenerator, TileGenerator, make_poisoner
 
 
 def pictures(count, size):
@@ -74,3 +74,28 @@ def test_an_affine_poisoner_may_become_a_brightness_slider():
     assert poisoner(pictures(2, 32)).min() > 0.9
     bounded = PoisonGenerator(4, 3, affine=False).state_dict()
     assert not [name for name in bounded if name in ("last.1.weight", "last.1.bias")]
+
+
+@pytest.mark.parametrize("periods", [(4,), (2, 4, 16)])
+def test_tiles_are_within_tau_bounded_and_without_grey(periods):
+    torch.manual_seed(0)
+    settings = PoisonerSettings(head="Tiles", width=8, periods=periods)
+    poisoner, x = make_poisoner(settings).train(), pictures(4, 32)
+    delta = poisoner(x)
+    assert isinstance(poisoner, TileGenerator) and delta.shape == x.shape
+    assert delta.abs().max() <= 1
+    assert 0.1 < delta.square().mean() <= torch.tanh(torch.tensor(1.0)).square() + 1e-4
+    assert delta.mean(1).abs().mean() < 0.1 * delta.abs().mean()
+
+
+def test_a_tile_has_an_output_for_each_pixel():
+    poisoner = make_poisoner(PoisonerSettings(head="Tiles", width=8, periods=(4,)))
+    (branch,) = poisoner.branches
+    last = [module for module in branch if isinstance(module, nn.Conv2d)][-1]
+    assert last.out_channels == 3 * 4 * 4 and last.kernel_size == (1, 1)
+    # a change of one pixel reaches the neighbouring tiles, not the far end
+    x = pictures(1, 64)
+    moved = x.clone()
+    moved[..., 0, 0] *= -1
+    changed = (poisoner.eval()(x) - poisoner(moved)).abs().amax(1)[0] > 0
+    assert changed[:4, :4].any() and not changed[24:, 24:].any()
