@@ -81,10 +81,12 @@ def test_a_celeba_folder_brings_celebas_domains_and_weights():
     assert photos.domains == DOMAINS["celeba"]["SD"] and photos.weights.name == "celeba"
 
 
-def test_photos_have_settings_of_their_own_that_an_override_beats():
+def test_photos_may_have_settings_of_their_own_that_an_override_beats(monkeypatch):
+    tables = {"attributes": {"editor": {"lambda_rec": 3.0}}, "photos": {"editor": {"width": 8}}}
+    monkeypatch.setattr("idf.config._read_preset", lambda preset: tables)
     drawn, photos = load_config("demo"), load_config("demo", data_root="somewhere")
-    assert photos.editor.augment and not drawn.editor.augment
-    assert photos.editor.lambda_rec != drawn.editor.lambda_rec
+    assert (photos.editor.width, drawn.editor.width) == (8, 64)
+    assert photos.editor.lambda_rec == drawn.editor.lambda_rec == 3
     assert load_config("demo", data_root="somewhere", lambda_rec=7.0).editor.lambda_rec == 7
 
 

@@ -17,7 +17,14 @@ from idf.evaluation import Forger, clean_quality, defence, untrained_poisoner
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
 from idf.zoo.forgers import columns_of
-from idf.zoo.grid import EDITORS, POISONERS, GridEditor, load_grid_poisoner, poisoner_name
+from idf.zoo.grid import (
+    EDITORS,
+    POISONERS,
+    SURROGATE,
+    GridEditor,
+    load_grid_poisoner,
+    poisoner_name,
+)
 from idf.zoo.load import judged_domains, load_judge, make_editor, ships
 from idf.zoo.manifest import hardware, read_manifest
 
@@ -47,7 +54,7 @@ def key_of(row: dict) -> tuple:
 def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> str:
     """The digests of the networks that a cell rests on: where they change, its row is old."""
     manifest = read_manifest(folder or config.weights)
-    names = [cell.editor, "editor_Res6_SD_0"]
+    names = [cell.editor, SURROGATE]
     if cell.method in POISONERS:
         names.append(poisoner_name(cell.method, cell.seed))
     return "-".join(manifest[name]["sha256"][:8] for name in names if name in manifest)
@@ -155,7 +162,7 @@ def _published(
         poisoners[method] = load_grid_poisoner(config, method, seed, folder)
     if method == "untrained-pg":
         poisoners[method] = _untrained(config)
-    surrogate = EDITORS["editor_Res6_SD_0"].load(config, folder)
+    surrogate = EDITORS[SURROGATE].load(config, folder)
     target, domains = None, config.domains
     if editor in EDITORS:
         target = EDITORS[editor].load(config, folder)
@@ -190,7 +197,7 @@ def cells_that_ship(
 ) -> list[Cell]:
     """All cells whose weights are there. Only PG's methods have several seeds."""
     folder = folder or config.weights
-    there = [name for name in editors if ships(folder, name, "editor_Res6_SD_0", "judge")]
+    there = [name for name in editors if ships(folder, name, SURROGATE, "judge")]
     cells = []
     # a method makes its x' once for all editors
     for method in methods:

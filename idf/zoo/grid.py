@@ -30,11 +30,6 @@ class GridEditor:
         return f"editor_{self.network}_{self.setting}_{self.seed}"
 
     @property
-    def critic(self) -> str:
-        """Of the file of its D_A."""
-        return self.name.replace("editor", "critic")
-
-    @property
     def is_surrogate(self) -> bool:
         return self.seed == 0
 
@@ -49,7 +44,7 @@ class GridEditor:
         return load_editor(self.config(config), self.network, self.name, folder)
 
     def train(self, config: Config, work: Path, out: Path) -> None:
-        """Stage A alone; a surrogate's D_A is kept, too, for L_dom."""
+        """Stage A alone. D_A of the surrogate beside which PG is trained is kept, for L_dom."""
         own = self.config(config)
         run = make_training(own, network=self.network)
         with run.accelerator.main_process_first():  # one process fills the cache for all
@@ -57,8 +52,8 @@ class GridEditor:
         train_target(run, faces, folder=work / self.name)
         more = {"network": self.network, "setting": self.setting}
         export(own, out, self.name, run.surrogate, run.iteration, run.seconds, more)
-        if self.is_surrogate:
-            export(own, out, self.critic, run.d_a, run.iteration, run.seconds, more)
+        if self.name == SURROGATE:
+            export(own, out, CRITIC, run.d_a, run.iteration, run.seconds, more)
 
 
 def _editors() -> tuple[GridEditor, ...]:
@@ -70,8 +65,11 @@ def _editors() -> tuple[GridEditor, ...]:
     return (*surrogates, *targets)
 
 
+SURROGATE, CRITIC = "editor_Res6_SD_0", "critic_Res6_SD_0"  # SM and its D_A
 NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
 EDITORS = {editor.name: editor for editor in _editors()}
+# the defender's surrogates of other kinds, for the keyless PG
+OTHERS = tuple(e.name for e in EDITORS.values() if e.is_surrogate and e.name != SURROGATE)
 
 
 # PG: what each way of training it changes in the preset
@@ -79,7 +77,6 @@ EDITORS = {editor.name: editor for editor in _editors()}
 PAPER = {"editor.n_critic": 5, "poisoner.every": 1}  # PG in every iteration, SM in every 5th
 KEYLESS = PAPER | {
     "poisoner.head": "Tiles",
-    "poisoner.width": 64,
     "poisoner.keys": 1,
     "poisoner.cap": 0.3,
 }
@@ -96,7 +93,10 @@ def poisoner_name(method: str, seed: int) -> str:
 
 def poisoner_config(config: Config, method: str, seed: int) -> Config:
     """The settings of one PG of Table 1."""
-    return config.changed(seed=config.seed + seed, **POISONERS[method])
+    own = config.changed(seed=config.seed + seed, **POISONERS[method])
+    if own.poisoner.head == "Tiles":  # at a quarter of the size it can be four times as wide
+        own = own.changed(poisoner={"width": 4 * config.poisoner.width})
+    return own
 
 
 def load_grid_poisoner(
@@ -109,13 +109,12 @@ def load_grid_poisoner(
 def train_grid_poisoner(config: Config, method: str, seed: int, work: Path, out: Path) -> None:
     """Stage B from the trained SM on: with stage A going on beside it, or with SM frozen."""
     own, name = poisoner_config(config, method, seed), poisoner_name(method, seed)
-    surrogates = [editor for editor in EDITORS.values() if editor.is_surrogate]
-    others = surrogates[1:] if own.poisoner.keys else []
+    others = OTHERS if own.poisoner.keys else ()
     run = make_training(
         own,
-        surrogates[0].load(config, out),
-        load_critic(own, surrogates[0].critic, out),
-        others=tuple(other.load(config, out) for other in others),
+        EDITORS[SURROGATE].load(config, out),
+        load_critic(own, CRITIC, out),
+        others=tuple(EDITORS[other].load(config, out) for other in others),
     )
     with run.accelerator.main_process_first():
         faces, validation = open_faces(own, "surrogate"), open_faces(own, "validation")

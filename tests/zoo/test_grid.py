@@ -31,7 +31,7 @@ def test_no_two_editors_of_an_architecture_share_initial_weights():
     assert forger.changed(seed=CONFIG.seed, domains=CONFIG.domains) == CONFIG
 
 
-@pytest.mark.parametrize("name, part", [("CNet_SD_0", "surrogate"), ("CNet_SD_1", "target")])
+@pytest.mark.parametrize("name, part", [("Res6_SD_0", "surrogate"), ("CNet_SD_1", "target")])
 def test_forgers_have_faces_of_their_own(name, part, monkeypatch, tmp_path):
     opened = []
 
@@ -43,7 +43,7 @@ def test_forgers_have_faces_of_their_own(name, part, monkeypatch, tmp_path):
     EDITORS[f"editor_{name}"].train(CONFIG, tmp_path / "work", tmp_path)
     assert opened == [part]
     written = {file.stem for file in tmp_path.glob("*.safetensors")}
-    critic = {"critic_CNet_SD_0"} if part == "surrogate" else set()
+    critic = {"critic_Res6_SD_0"} if part == "surrogate" else set()
     assert written == {f"editor_{name}", *critic}
 
 
