@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from idf.losses import at_least_fp32
 from idf.networks.pix2pix import SkipLevel
-
-# two axes of colour, orthogonal to grey: red against green, both against blue
-COLOURS = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
+from idf.networks.poisoner import COLOURS
 
 
 @cache
@@ -38,7 +36,7 @@ def carriers(period: int, low: float = 0.0, high: float = 0.5) -> Tensor:
     inside = (frequency >= low - 1e-6) & (frequency <= high + 1e-6)
     chosen = inside[:, None] & inside
     chosen[0, 0] = False  # the mean
-    return torch.kron(F.normalize(COLOURS).T.contiguous(), waves[chosen].flatten(1).T.contiguous())
+    return torch.kron(COLOURS.T.contiguous(), waves[chosen].flatten(1).T.contiguous())
 
 
 def random_key(n: int, generator: torch.Generator | None = None) -> Tensor:

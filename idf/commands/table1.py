@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from idf.commands.options import Data, Preset, check_choices, find_data
-from idf.config import RESULTS, load_config
+from idf.commands.readme import write_table
+from idf.config import RESULTS, ROOT, load_config
 from idf.data.files import read_json_rows, save_json
+from idf.figures.tables import markdown, spread
+from idf.methods import METHODS
 from idf.zoo.cells import Cell, cells_that_ship, key_of, measure_all, say, weights_behind
-from idf.zoo.grid import EDITORS
+from idf.zoo.grid import EDITORS, NETWORKS
 from idf.zoo.manifest import command
 
 FILE = RESULTS / "table1.json"
@@ -33,6 +37,32 @@ METHODS_MEASURED = (
     "tiles-one-region",
 )
 WHITE_BOX = "ruiz-white-box"
+FULL_EPS = 0.05
+DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
+MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
+# DSR in the paper's Table 1
+PAPER = {
+    "ours": {
+        "Res6 SD": 1.0,
+        "Res6 DD": 1.0,
+        "Res9 SD": 0.9,
+        "Res9 DD": 0.93,
+        "CNet SD": 0.93,
+        "CNet DD": 0.95,
+        "UNet128 SD": 1.0,
+        "UNet128 DD": 1.0,
+    },
+    "ruiz": {
+        "Res6 SD": 0.35,
+        "Res6 DD": 0.16,
+        "Res9 SD": 0.04,
+        "Res9 DD": 0.05,
+        "CNet SD": 0.54,
+        "CNet DD": 0.0,
+        "UNet128 SD": 0.03,
+        "UNet128 DD": 0.46,
+    },
+}
 
 Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", help="Of PG.")]
 Editors = Annotated[
@@ -43,6 +73,9 @@ Strengths = Annotated[list[float], typer.Option("--eps", metavar="NUMBER ...")]
 Images = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Held-out faces.")]
 Jobs = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Cells at a time.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Leave out the cells that are done.")]
+TableOnly = Annotated[
+    bool, typer.Option("--table", help="Only write README's table, from the stored rows.")
+]
 Out = Annotated[str, typer.Option(metavar="FILE", help="By default data/results/table1.json.")]
 
 
@@ -57,8 +90,12 @@ def main(
     jobs: Jobs = 1,
     resume: Resume = False,
     out: Out = "",
+    table_only: TableOnly = False,
 ) -> int:
     """Measures every cell whose weights are there. Returns 1 if one failed."""
+    if table_only:
+        write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
+        return 0
     check_choices("--editors", editors, EDITORS)
     check_choices("--methods", methods, METHODS_MEASURED)
     config = load_config(preset, data_root=find_data(data))
@@ -79,6 +116,8 @@ def main(
         row.pop("left_out")
         rows[key_of(row)] = row | {"command": command()}
         save_json(file, with_bounds(rows))
+    if file == FILE:
+        write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
     if failed:
         print(f"{failed} of {len(cells)} cells failed: the same command with --resume tries them.")
     return 1 if failed else 0
@@ -100,3 +139,58 @@ def with_bounds(rows: dict[tuple, dict]) -> list[dict]:
         own = {"white_box_l2": bound.get("l2"), "white_box_dsr": bound.get("dsr")}
         ordered.append(rows[key] | own)
     return ordered
+
+
+def readme_table(rows: list[dict]) -> str:
+    """Markdown: for each data set the forgers, then what every method does to them."""
+    parts = []
+    for dataset, heading in DATASETS.items():
+        own = pd.DataFrame([row for row in rows if row["dataset"] == dataset])
+        if len(own):
+            own["forger"] = own.target + " " + own.domains
+            first = own.iloc[0]
+            parts.append(f"**{heading}, {first['size']} px, {first['images']} held-out faces.**")
+            parts += [markdown(table_of_forgers(own)), markdown(table_of_methods(own))]
+    return "\n\n".join(parts)
+
+
+def table_of_forgers(table: pd.DataFrame) -> pd.DataFrame:
+    """A line a forger: the quality of its clean forgeries, and what PGD on itself reaches."""
+    forgers = table[table.target_seed > 0]
+    lines = []
+    for name in columns_of(forgers):
+        own = forgers[forgers.forger == name].drop_duplicates("target_seed")
+        bound = forgers[(forgers.forger == name) & (forgers.method == WHITE_BOX)]
+        bound = bound[bound.eps == FULL_EPS]
+        line = {"forger": name, "seeds": len(own)}
+        line["edit success"] = spread(own.edit_success, 2)
+        line["reconstruction L1"] = spread(own.reconstruction_l1, 3)
+        line["white-box DSR"] = spread(bound.dsr, 2) if len(bound) else ""
+        line["white-box L2"] = spread(bound.l2, 3) if len(bound) else ""
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
+    """A line a method, a column a kind of forger: DSR at FULL_EPS, mean and range over seeds."""
+    table = table[(table.target_seed > 0) & (table.eps == FULL_EPS)]
+    lines = []
+    for method in METHODS_MEASURED:
+        own = table[table.method == method]
+        if not len(own):
+            continue
+        line = {f"DSR at eps {FULL_EPS:g}": METHODS[method].label}
+        for name in columns_of(table):
+            cell = own[own.forger == name]
+            line[name] = spread(cell.dsr, 2) if len(cell) else ""
+            if name in PAPER.get(method, {}):
+                line[name] += f"; paper {PAPER[method][name]:.2f}"
+        line["PSNR of x'"] = f"{own.psnr.mean():.1f} dB"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def columns_of(table: pd.DataFrame) -> list[str]:
+    """The kinds of forgers in it, in the paper's order."""
+    order = [f"{network} {setting}" for network in NETWORKS for setting in ("SD", "DD")]
+    return [name for name in order if (table.forger == name).any()]

@@ -45,13 +45,17 @@ class PoisonGenerator(nn.Module):
         return self.last(h)
 
 
+# two axes of colour, orthogonal to grey and to each other: red against green, both against blue
+COLOURS = F.normalize(torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]))
+
+
 class TileGenerator(nn.Module):
-    """PG that paints tiles: each pixel of a period x period tile has an output of its own.
+    """PG that paints tiles of colour: each pixel of a period x period tile has outputs of its own.
 
     A 3x3 conv at full size finds waves of a few pixels slowly; here a wave is a constant. For each
-    of `periods` a branch (pixel-unshuffle, four 3x3 convs, 1x1 conv, BatchNorm without affine);
-    their sum without grey, tanh. As in PoisonGenerator with affine=False the PSNR is at least
-    34.4 dB at eps .05. Not in the paper.
+    of `periods` a branch: pixel-unshuffle, four 3x3 convs, 1x1 conv to the two colours without
+    grey, BatchNorm without affine, pixel-shuffle. Their sum in red, green and blue, tanh. As in
+    PoisonGenerator with affine=False the PSNR is at least 34.4 dB at eps .05. Not in the paper.
     """
 
     def __init__(self, width: int = 64, periods: tuple[int, ...] = (4,)):
@@ -60,17 +64,18 @@ class TileGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by the periods."""
-        h = sum(branch(x) for branch in self.branches) / len(self.branches) ** 0.5
-        return (h - h.mean(dim=1, keepdim=True)).tanh()
+        strengths = sum(branch(x) for branch in self.branches) / len(self.branches) ** 0.5
+        colour = torch.einsum("kc,bkhw->bchw", COLOURS.to(strengths), strengths)
+        return (1.5**0.5 * colour).tanh()  # two outputs of variance 1 make three channels of 2/3
 
 
 def tile_branch(period: int, width: int) -> nn.Sequential:
-    """(B, 3, S, S) -> (B, 3, S, S), each output of mean 0 and variance 1."""
-    pixels = 3 * period**2
-    layers = [nn.PixelUnshuffle(period)]
-    for inputs in (pixels, width, width, width):
+    """(B, 3, S, S) -> (B, 2, S, S), of mean 0 and variance 1."""
+    layers: list[nn.Module] = [nn.PixelUnshuffle(period)]
+    for inputs in (3 * period**2, width, width, width):
         layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
-    layers += [nn.Conv2d(width, pixels, 1, bias=False), nn.BatchNorm2d(pixels, affine=False)]
+    outputs = 2 * period**2
+    layers += [nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=False)]
     return nn.Sequential(*layers, nn.PixelShuffle(period))
 
 

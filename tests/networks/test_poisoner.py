@@ -92,7 +92,7 @@ def test_a_tile_has_an_output_for_each_pixel():
     poisoner = make_poisoner(PoisonerSettings(head="Tiles", width=8, periods=(4,)))
     (branch,) = poisoner.branches
     last = [module for module in branch if isinstance(module, nn.Conv2d)][-1]
-    assert last.out_channels == 3 * 4 * 4 and last.kernel_size == (1, 1)
+    assert last.out_channels == 2 * 4 * 4 and last.kernel_size == (1, 1)
     # a change of one pixel reaches the neighbouring tiles, not the far end
     x = pictures(1, 64)
     moved = x.clone()
