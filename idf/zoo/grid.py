@@ -68,8 +68,7 @@ def _editors() -> tuple[GridEditor, ...]:
 SURROGATE, CRITIC = "editor_Res6_SD_0", "critic_Res6_SD_0"  # SM and its D_A
 NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
 EDITORS = {editor.name: editor for editor in _editors()}
-# the defender's surrogates of other kinds, for the keyless PG
-OTHERS = tuple(e.name for e in EDITORS.values() if e.is_surrogate and e.name != SURROGATE)
+OTHERS: tuple[str, ...] = ()  # more surrogates for the keyless PG: their names
 
 
 # PG: what each way of training it changes in the preset
@@ -93,7 +92,9 @@ def poisoner_name(method: str, seed: int) -> str:
 
 def poisoner_config(config: Config, method: str, seed: int) -> Config:
     """The settings of one PG of Table 1."""
+    length = max(1, config.editor.iterations // 5)  # of PG; SM begins trained
     own = config.changed(seed=config.seed + seed, **POISONERS[method])
+    own = own.changed(editor={"iterations": length})
     if own.poisoner.head == "Tiles":  # at a quarter of the size it can be four times as wide
         own = own.changed(poisoner={"width": 4 * config.poisoner.width})
     return own
