@@ -80,7 +80,6 @@ class EditorSettings(Settings):
     augment: bool = False  # D_A sees shifted faces of changed light, lest it learn photos by heart
     robust: Weight = 0.0  # D_A also classes faces moved by up to this against its class head
     noise: Weight = 0.0  # strength of noise on y before it leads back to x: against hidden codes
-    warm_up: Share = 0.0  # share of the iterations, at their start, in which SM learns to copy x
     lambda_idt: Weight = 0.0  # |x - SM(x, c)|: against forgeries in negative
     idt_share: Share = 1.0  # share of the iterations, from the start, in which lambda_idt acts
     balance: bool = False  # draw images so that both values of every domain come equally often

@@ -85,8 +85,6 @@ def train_editor(
     run: Training, x: Tensor, c: Tensor, c_trg: Tensor, alpha: Tensor
 ) -> dict[str, Tensor]:
     """Stage A as in the paper: a step of D_A, and every n_critic-th time one of SM."""
-    if run.iteration < run.config.editor.warm_up * run.iterations:
-        return copy_faces(run, x, c)
     terms = update_d_a(run, x, c, c_trg, alpha)
     if (run.iteration + 1) % run.config.editor.n_critic == 0:
         terms |= update_editor(run, x, c, c_trg)
@@ -141,14 +139,6 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
             loss = loss + editor.lambda_idt * idt
         run.step(run.surrogate, loss)
     return terms
-
-
-def copy_faces(run: Training, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-    """Before stage A: SM learns SM(x, c) = x, so that its edits begin at the face as it is."""
-    with run.accelerator.autocast():
-        loss = losses.identity_loss(x, run.surrogate(x, c))
-    run.step(run.surrogate, loss)
-    return {"sm_idt": loss}
 
 
 # Stage B: PG learns to spoil the edits

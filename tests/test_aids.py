@@ -1,7 +1,5 @@
 """The aids of stage A: what D_A is shown, what its class head meets, the identity term."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -113,18 +111,6 @@ def test_the_identity_term_ends_with_its_share_of_the_training(batch, iteration,
     run = make_training(CONFIG.changed(lambda_idt=5.0, idt_share=0.5))  # of 12 iterations
     run.iteration = iteration
     assert ("sm_idt" in editing.update_editor(run, x, c, c.flip(0))) == acts
-
-
-def test_sm_learns_to_copy_first():
-    config = CONFIG.changed(warm_up=0.5)  # of 12 iterations
-    faces = open_faces(config, "surrogate")
-    run = make_training(config)
-    before = copy.deepcopy(run.d_a.state_dict())
-    editing.train_target(run, faces, until=6, quiet=True)
-    assert all(torch.equal(before[name], value) for name, value in run.d_a.state_dict().items())
-    assert {"iteration", "sm_idt"} == set(run.history[-1])
-    editing.train_target(run, faces, quiet=True)
-    assert "d_a_cls" in run.history[-1] and "sm_idt" not in run.history[-1]
 
 
 def test_the_way_back_may_be_made_noisy(batch):
