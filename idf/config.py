@@ -121,7 +121,7 @@ class PoisonerSettings(NetworkSettings):
     previous: bool = True  # add L' of Eq. 12
     mu_per_sample: bool = False
     # not in the paper:
-    keys: Annotated[int, Field(ge=0)] = 0  # random keys a step (idf/keys.py); 0: the paper
+    keys: Annotated[int, Field(ge=0)] = 0  # random keys a face and step (idf/keys.py); 0: the paper
     cap: Rate = 2.0  # a pair counts at most this much in L_bs, so that all are moved; 2: the paper
     validate_every: Count = 200  # iterations between two looks at PG_best
 

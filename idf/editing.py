@@ -202,11 +202,11 @@ def surrogates_of_step(run: Training) -> list[nn.Module]:
 def infect_for(
     run: Training, surrogate: nn.Module, x: Tensor, delta: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """x' as a surrogate is shown it: with poisoner.keys turned by a random key of its lock."""
+    """x' as a surrogate is shown it: with poisoner.keys each face turned by a key of its own."""
     pg = run.config.poisoner
     if pg.keys:
         basis = keys.lock(surrogate)
-        delta = keys.turn(delta, basis, keys.random_key(basis.shape[1], generator))
+        delta = keys.turn(delta, basis, keys.random_key(basis.shape[1], generator, len(x)))
     return losses.infect(x, delta, pg.eps)
 
 

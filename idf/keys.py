@@ -39,10 +39,10 @@ def carriers(period: int, low: float = 0.0, high: float = 0.5) -> Tensor:
     return torch.kron(COLOURS.T.contiguous(), waves[chosen].flatten(1).T.contiguous())
 
 
-def random_key(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """A random orthogonal matrix (n, n), all equally likely (Mezzadri 2007)."""
-    q, r = torch.linalg.qr(torch.randn(n, n, generator=generator))
-    return q * r.diagonal().sign()
+def random_key(n: int, generator: torch.Generator | None = None, count: int = 1) -> Tensor:
+    """Random orthogonal matrices (count, n, n), all equally likely (Mezzadri 2007)."""
+    q, r = torch.linalg.qr(torch.randn(count, n, n, generator=generator))
+    return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
 
 
 def strengths(delta: Tensor, basis: Tensor) -> Tensor:
@@ -64,11 +64,12 @@ def painted(strength: Tensor, basis: Tensor) -> Tensor:
 def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:
     """delta with its part in the space of `basis` turned by `key`, the same in every tile.
 
-    delta (B, 3, S, S), key (n, n) orthogonal -> (B, 3, S, S). Grey, mean and all other waves stay;
-    so does the sum of squares.
+    delta (B, 3, S, S), key (B, n, n) orthogonal, or (1, n, n) for all -> (B, 3, S, S). Grey, mean
+    and all other waves stay; so does the sum of squares.
     """
     strength = strengths(delta, basis)
-    turned = torch.einsum("nm,bmhw->bnhw", key.to(strength), strength)
+    key = key.to(strength).expand(len(strength), -1, -1)
+    turned = torch.einsum("bnm,bmhw->bnhw", key, strength)
     return delta + painted(turned - strength, basis)
 
 

@@ -41,13 +41,13 @@ def test_carriers_of_a_band_have_its_frequencies_alone():
 
 def test_a_key_is_orthogonal_and_another_in_each_step():
     drawn = [keys.random_key(30, randomness(seed=0, iteration=i, rank=0)) for i in (0, 1, 1)]
-    assert_close(drawn[0] @ drawn[0].T, torch.eye(30), atol=1e-5, rtol=0)
+    assert_close(drawn[0][0] @ drawn[0][0].T, torch.eye(30), atol=1e-5, rtol=0)
     assert (drawn[0] - drawn[1]).abs().max() > 0.1
     assert torch.equal(drawn[1], drawn[2]), "a resumed training draws other keys"
 
 
 def test_all_keys_are_equally_likely():
-    drawn = torch.stack([keys.random_key(3, randomness(0, i, 0)) for i in range(2000)])
+    drawn = keys.random_key(3, randomness(0, 0, 0), 2000)
     assert drawn.mean(0).abs().max() < 0.06  # QR alone would prefer one sign on the diagonal
 
 
@@ -58,7 +58,7 @@ def test_a_turn_keeps_grey_mean_strength_and_other_waves(delta):
     assert_close(turned.mean(1), delta.mean(1))
     assert_close(turned.mean((2, 3)), delta.mean((2, 3)))
     assert_close(turned.square().sum(), delta.square().sum())
-    assert_close(keys.turn(turned, basis, a_key(basis).T), delta)
+    assert_close(keys.turn(turned, basis, a_key(basis).mT), delta)
 
     # a wave of period 3 is no matter of these keys, nor is anything grey
     grey = delta.mean(1, keepdim=True).expand_as(delta)
@@ -70,6 +70,14 @@ def test_all_tiles_are_turned_alike(delta):
     one = delta[:1, :, :4, :4].tile(1, 1, 4, 4)
     turned = keys.turn(one, basis, a_key(basis))
     assert_close(turned, turned[:, :, :4, :4].tile(1, 1, 4, 4))
+
+
+def test_each_face_may_have_its_key(delta):
+    basis = keys.carriers(4)
+    both = keys.random_key(30, torch.Generator().manual_seed(0), 2)
+    turned = keys.turn(delta, basis, both)
+    for i in range(2):
+        assert_close(turned[i : i + 1], keys.turn(delta[i : i + 1], basis, both[i : i + 1]))
 
 
 def test_gradients_pass_through_a_turn(delta):

@@ -73,7 +73,8 @@ OTHERS: tuple[str, ...] = ()  # more surrogates for the keyless PG: their names
 
 # PG: what each way of training it changes in the preset
 
-PAPER = {"editor.n_critic": 5, "poisoner.every": 1}  # PG in every iteration, SM in every 5th
+# PG in every iteration, SM in every 5th; twice as many faces a step
+PAPER = {"editor.n_critic": 5, "poisoner.every": 1, "poisoner.lr": 5e-4}
 KEYLESS = PAPER | {
     "poisoner.head": "Tiles",
     "poisoner.keys": 1,
@@ -92,9 +93,10 @@ def poisoner_name(method: str, seed: int) -> str:
 
 def poisoner_config(config: Config, method: str, seed: int) -> Config:
     """The settings of one PG of Table 1."""
-    length = max(1, config.editor.iterations // 5)  # of PG; SM begins trained
-    own = config.changed(seed=config.seed + seed, **POISONERS[method])
-    own = own.changed(editor={"iterations": length})
+    length = max(1, config.editor.iterations // 10)  # of PG; SM begins trained
+    batch = 2 * config.editor.batch
+    sizes = {"editor": {"iterations": length, "batch": batch}, "poisoner": {"batch": batch}}
+    own = config.changed(seed=config.seed + seed, **sizes).changed(**POISONERS[method])
     if own.poisoner.head == "Tiles":  # at a quarter of the size it can be four times as wide
         own = own.changed(poisoner={"width": 4 * config.poisoner.width})
     return own
