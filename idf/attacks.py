@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from idf.keys import carriers, painted
 from idf.losses import Editor, forge, infect
+from idf.networks.carriers import carriers, painted
 
 
 def pgd(
@@ -119,7 +119,7 @@ def tiles(
     """x plus +-eps in tiles of colour, without any network: a poison made by hand.
 
     Each region of region x region px has a tile of its own, random in the space of `basis` (of
-    idf.keys.carriers, by default of period 4), of which the sign is taken, and repeats it. One
+    idf.networks.carriers, by default of period 4), of which the sign is taken, and repeats it. One
     tile all over the image would be subtracted by InstanceNorm; what changes from place to place
     is read.
     """

@@ -7,58 +7,18 @@ random key in each step.
 """
 
 import math
-from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idf.losses import at_least_fp32
+from idf.networks.carriers import carriers, painted, strengths
 from idf.networks.pix2pix import SkipLevel
-from idf.networks.poisoner import COLOURS
-
-
-@cache
-def carriers(period: int, low: float = 0.0, high: float = 0.5) -> Tensor:
-    """All waves of colour that repeat after `period` px: an orthonormal basis (3 * period^2, n).
-
-    A column is a period x period tile, in pixel_unshuffle's order. Its frequency along each axis
-    is a multiple of 1 / period within [low, high] cycles per pixel; the three channels sum to 0
-    (no grey), and so do the pixels (no mean). carriers(4) has n = 2 * 15.
-    """
-    # Hartley's waves, cos + sin: real, orthonormal, one for each frequency
-    steps = torch.arange(period)
-    phase = 2 * math.pi / period * steps[:, None] * steps
-    phase = phase[:, None, :, None] + phase[None, :, None, :]  # frequencies (a, b), pixels (i, j)
-    waves = (phase.cos() + phase.sin()) / period
-
-    frequency = torch.minimum(steps, period - steps) / period
-    inside = (frequency >= low - 1e-6) & (frequency <= high + 1e-6)
-    chosen = inside[:, None] & inside
-    chosen[0, 0] = False  # the mean
-    return torch.kron(COLOURS.T.contiguous(), waves[chosen].flatten(1).T.contiguous())
 
 
 def random_key(n: int, generator: torch.Generator | None = None, count: int = 1) -> Tensor:
     """Random orthogonal matrices (count, n, n), all equally likely (Mezzadri 2007)."""
     q, r = torch.linalg.qr(torch.randn(count, n, n, generator=generator))
     return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
-
-
-def strengths(delta: Tensor, basis: Tensor) -> Tensor:
-    """How strong each wave of `basis` is in each tile: (B, 3, S, S) -> (B, n, S / p, S / p).
-
-    basis (3 * p^2, n), from carriers(p). The sum of squares is delta's, in this space.
-    """
-    side = math.isqrt(len(basis) // 3)
-    delta = at_least_fp32(delta)
-    return torch.einsum("dn,bdhw->bnhw", basis.to(delta), F.pixel_unshuffle(delta, side))
-
-
-def painted(strength: Tensor, basis: Tensor) -> Tensor:
-    """The image of these strengths, their adjoint: (B, n, S / p, S / p) -> (B, 3, S, S)."""
-    side = math.isqrt(len(basis) // 3)
-    return F.pixel_shuffle(torch.einsum("dn,bnhw->bdhw", basis.to(strength), strength), side)
 
 
 def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:

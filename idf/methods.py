@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from idf import attacks, keys, losses
 from idf.colours import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from idf.config import HAIR, UserError
+from idf.networks.carriers import carriers
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,9 @@ _TABLE = (
     Method("tiles", "control: tiles by hand, untrained", "tiles",
            GREEN, "s", ":", (1,), partial(tiled, None, 16)),
     Method("tiles-wrong-period", "control: tiles of period 3", "tiles, period 3",
-           GREY, "<", "--", (1,), partial(tiled, keys.carriers(3), 16)),
+           GREY, "<", "--", (1,), partial(tiled, carriers(3), 16)),
     Method("tiles-period-5", "control: tiles of period 5", "tiles, period 5",
-           GREY, ">", "--", (1,), partial(tiled, keys.carriers(5), 16)),
+           GREY, ">", "--", (1,), partial(tiled, carriers(5), 16)),
     Method("tiles-one-region", "control: one tile all over", "one tile",
            GREY, "D", "-.", (1,), partial(tiled, None, 0)),
     Method("brightened", "control: brightened by eps", "brightened",

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from idf import attacks, keys
+from idf import attacks
 from idf.config import HAIR, load_config
 from idf.losses import forge, target_labels
 from idf.networks import frozen, make_generator
+from idf.networks.carriers import carriers
 
 CONFIG = load_config("smoke")
 EPS = 0.05
@@ -148,7 +149,7 @@ def test_band_noise_keeps_to_its_band_and_kind(low, high, kind):
 @pytest.mark.parametrize("period, region", [(4, 16), (3, 16), (2, 8), (5, 32)])
 def test_a_region_repeats_its_tile(period, region):
     x = torch.zeros(2, 3, 32, 32)
-    x_infected = attacks.tiles(x, EPS, seeded(), keys.carriers(period), region)
+    x_infected = attacks.tiles(x, EPS, seeded(), carriers(period), region)
     for corner in range(0, 32 - 2 * period + 1, period):
         tile = x_infected[..., :period, corner : corner + period]
         beside = x_infected[..., :period, corner + period : corner + 2 * period]

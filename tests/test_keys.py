@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from idf import keys
 from idf.losses import infect
 from idf.networks import make_generator
+from idf.networks.carriers import carriers
 from idf.training import randomness
 
 
@@ -21,7 +22,7 @@ def a_key(basis, seed=0):
 
 @pytest.mark.parametrize("period, n", [(2, 6), (3, 16), (4, 30), (5, 48)])
 def test_carriers_are_all_colour_waves_of_a_period(period, n):
-    basis = keys.carriers(period)
+    basis = carriers(period)
     assert basis.shape == (3 * period**2, n) and n == 2 * (period**2 - 1)
     assert_close(basis.T @ basis, torch.eye(n))
     tiles = basis.T.unflatten(1, (3, period, period))
@@ -30,7 +31,7 @@ def test_carriers_are_all_colour_waves_of_a_period(period, n):
 
 
 def test_carriers_of_a_band_have_its_frequencies_alone():
-    basis = keys.carriers(16, 3 / 16, 5 / 16)
+    basis = carriers(16, 3 / 16, 5 / 16)
     assert basis.shape == (768, 2 * 6 * 6)
     power = torch.fft.fft2(basis.T.unflatten(1, (3, 16, 16))).abs().square().sum((0, 1))
     frequency = torch.fft.fftfreq(16).abs()
@@ -52,7 +53,7 @@ def test_all_keys_are_equally_likely():
 
 
 def test_a_turn_keeps_grey_mean_strength_and_other_waves(delta):
-    basis = keys.carriers(4)
+    basis = carriers(4)
     turned = keys.turn(delta, basis, a_key(basis))
     assert (turned - delta).abs().mean() > 0.1
     assert_close(turned.mean(1), delta.mean(1))
@@ -66,14 +67,14 @@ def test_a_turn_keeps_grey_mean_strength_and_other_waves(delta):
 
 
 def test_all_tiles_are_turned_alike(delta):
-    basis = keys.carriers(4)
+    basis = carriers(4)
     one = delta[:1, :, :4, :4].tile(1, 1, 4, 4)
     turned = keys.turn(one, basis, a_key(basis))
     assert_close(turned, turned[:, :, :4, :4].tile(1, 1, 4, 4))
 
 
 def test_each_face_may_have_its_key(delta):
-    basis = keys.carriers(4)
+    basis = carriers(4)
     both = keys.random_key(30, torch.Generator().manual_seed(0), 2)
     turned = keys.turn(delta, basis, both)
     for i in range(2):
@@ -82,7 +83,7 @@ def test_each_face_may_have_its_key(delta):
 
 def test_gradients_pass_through_a_turn(delta):
     x = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
-    basis = keys.carriers(4)
+    basis = carriers(4)
 
     def shown(d):
         return infect(x, keys.turn(d, basis, a_key(basis)), 0.05)
