@@ -1,5 +1,7 @@
 """PG, the generator of the perturbation."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,14 +48,18 @@ class PoisonGenerator(nn.Module):
         return self.last(h)
 
 
+MOST_POWER = math.tanh(1) ** 2  # of delta, as BatchNorm without affine and tanh bound it
+
+
 class TileGenerator(nn.Module):
     """PG that paints waves of colour, all of them equally strong in every picture.
 
     A 3x3 conv at full size finds waves of a few pixels slowly, so each branch (pixel-unshuffle,
     four 3x3 convs, 1x1 conv) says how strong each wave of its period is in each tile. These
     strengths are whitened in each picture by itself: every wave has the same power, and no two go
-    together, lest PG choose some, which an editor may not read. Their sum as an image, tanh. As in
-    PoisonGenerator with affine=False the PSNR is at least 34.4 dB at eps .05. Not in the paper.
+    together, lest PG choose some, which an editor may not read; then all tiles get one strength.
+    Their sum as an image, tanh. As in PoisonGenerator with affine=False the mean square is at most
+    tanh(1)^2, so that the PSNR is at least 34.4 dB at eps .05. Not in the paper.
     """
 
     def __init__(self, width: int = 64, periods: tuple[int, ...] = (4,)):
@@ -66,10 +72,12 @@ class TileGenerator(nn.Module):
         delta = torch.zeros_like(x, dtype=torch.float32)
         for period, branch in zip(self.periods, self.branches, strict=True):
             basis = carriers(period)
-            # n waves of power 1 in 3 p^2 values: brought to power 1 a value
-            scale = (len(basis) / basis.shape[1] / len(self.periods)) ** 0.5
-            delta = delta + scale * painted(whitened(branch(x)), basis.to(x.device))
-        return delta.tanh()
+            # every tile at the same strength: power 1 a value
+            strength = F.normalize(whitened(branch(x)), dim=1) * len(basis) ** 0.5
+            delta = delta + painted(strength, basis.to(x.device)) / len(self.periods) ** 0.5
+        delta = (2 * delta).tanh()
+        power = delta.square().mean(dim=(1, 2, 3), keepdim=True)
+        return delta * (MOST_POWER / power.clamp(min=MOST_POWER)).sqrt()
 
 
 def tile_branch(period: int, width: int) -> nn.Sequential:
