@@ -23,7 +23,6 @@ METHODS_MEASURED = (
     "ours-no-ats",
     "keyless",
     "keyless-no-ats",
-    "ours-queries",
     "ruiz",
     "ruiz-per-class",
     "ruiz-white-box",
