@@ -45,6 +45,15 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _numbers(value: Any) -> Any:
+    """One number, or several as "2,4", besides a list."""
+    if isinstance(value, int):
+        return (value,)
+    if isinstance(value, str) and all(part.strip().isdigit() for part in value.split(",")):
+        return tuple(int(part) for part in value.split(","))
+    return _tuple(value)
+
+
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=1), FREE]  # in iterations
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -56,7 +65,7 @@ Eps = Annotated[
 Size = Literal[32, 64, 128, 256]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Periods = Annotated[
-    tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_tuple), Field(min_length=1)
+    tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_numbers), Field(min_length=1)
 ]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Domains = Annotated[Names, Field(max_length=10, description="one to ten attributes")]

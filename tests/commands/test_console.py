@@ -146,7 +146,7 @@ def test_every_setting_can_be_given_as_it_is(preset, load):
         value = config
         for part in name.split("."):
             value = getattr(value, part)
-        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         if text in ("True", "False"):
             text = text.lower()
         if text:
