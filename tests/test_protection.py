@@ -19,7 +19,8 @@ UNCHANGED = {"clean", "reseed", "wrong-pairs"}
 def context():
     torch.manual_seed(0)
     editors = [frozen(make_generator("Res6", 5, 4, 32)) for _ in range(2)]
-    names = [name for name in METHODS if name.startswith("ours") or name == "untrained-pg"]
+    starts = ("ours", "keyless", "untrained-pg")
+    names = [name for name in METHODS if name.startswith(starts)]
     return Context(
         seed=CONFIG.seed,
         poisoners={name: frozen(PoisonGenerator(4, 3)) for name in names},
