@@ -16,11 +16,13 @@ from idf.commands.options import (
     parse_settings,
 )
 from idf.config import ROOT, WEIGHTS, load_config
-from idf.zoo.recipes import RECIPES
+from idf.zoo.recipes import ALL, RECIPES
 
 Only = Annotated[
     list[str],
-    typer.Option(metavar="NAME ...", help=f"Of {', '.join(RECIPES)}; by default all, in order."),
+    typer.Option(
+        metavar="NAME ...", help=f"Of {', '.join(ALL)}; by default the first {len(RECIPES)}."
+    ),
 ]
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="By default data/weights/<data set>.")]
 
@@ -35,7 +37,7 @@ def main(
     out: Out = "",
 ) -> int:
     """Trains and exports. The target is trained with seed + 100."""
-    check_choices("--only", only, RECIPES)
+    check_choices("--only", only, ALL)
     options = {"preset": "--preset", "data_root": "--data", "seed": "--seed"}
     settings = parse_settings(changes, options)
     config = load_config(preset, data_root=find_data(data), seed=seed, **settings)
@@ -46,5 +48,5 @@ def main(
             f"{name}: {config.dataset}, preset {preset}, checkpoints in {checkpoints / name}",
             flush=True,
         )
-        RECIPES[name](config, checkpoints, weights)
+        ALL[name](config, checkpoints, weights)
     return 0

@@ -143,3 +143,4 @@ RECIPES = {
     "poisoner": _poisoner,
     **{name: partial(_forger, name=name) for name in FORGERS},
 }
+ALL = RECIPES

@@ -22,7 +22,7 @@ def ready(config: Config | FilmConfig, *names: str) -> Path:
     """
     scenario = recipes if isinstance(config, Config) else film_recipes
     check_manifest(config.weights)
-    wanted = [name for name in scenario.RECIPES if name in names]
+    wanted = [name for name in scenario.ALL if name in names]
     missing = [name for name in wanted if not _fits(scenario, config, name)]
     if not missing:
         print(f"Weights: the shipped ones, data/weights/{config.weights.name}.")
@@ -40,7 +40,7 @@ def ready(config: Config | FilmConfig, *names: str) -> Path:
     if len(missing) < len(names):
         shutil.copytree(config.weights, folder, dirs_exist_ok=True)
     for name in missing:
-        scenario.RECIPES[name](short, folder / "work" / name, folder)
+        scenario.ALL[name](short, folder / "work" / name, folder)
     return folder
 
 

@@ -160,5 +160,6 @@ RECIPES = {
     "target_Res6_DD": _dd_target,
 }
 # of Table 1: its editors, then its PGs
-RECIPES |= {name: editor.train for name, editor in EDITORS.items()}
-RECIPES |= {name: partial(_grid_poisoner, *which) for name, which in GRID_POISONERS.items()}
+TABLE1 = {name: editor.train for name, editor in EDITORS.items()}
+TABLE1 |= {name: partial(_grid_poisoner, *which) for name, which in GRID_POISONERS.items()}
+ALL = RECIPES | TABLE1

@@ -9,7 +9,7 @@ from idf.config import load_config
 from idf.zoo import cells
 from idf.zoo.cells import Cell, cells_that_ship, key_of
 from idf.zoo.grid import EDITORS
-from idf.zoo.recipes import RECIPES
+from idf.zoo.recipes import ALL
 
 CONFIG = load_config("smoke")
 NEEDED = ("judge", "editor_Res6_SD_0", "editor_Res6_SD_1", "editor_CNet_DD_1")
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     out, work = tmp_path_factory.mktemp("grid"), tmp_path_factory.mktemp("work")
     short = load_config("smoke", **{"editor.iterations": 2, "judge.iterations": 2})
     for name in NEEDED:
-        RECIPES[name](short, work, out)
+        ALL[name](short, work, out)
     return out
 
 

@@ -17,7 +17,7 @@ CONFIG = load_config("smoke", **LENGTHS)
 def made(tmp_path_factory):
     """A folder with all of RECIPES."""
     out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
-    for name, recipe in recipes.RECIPES.items():
+    for name, recipe in recipes.ALL.items():
         recipe(CONFIG, work, out)
         recipes.load(CONFIG, name, out)
     return out, work
@@ -27,7 +27,7 @@ def test_every_recipe_leaves_its_files_and_entries(made):
     out, _ = made
     check_manifest(out)
     manifest = read_manifest(out)
-    assert set(manifest) == {*recipes.RECIPES, CRITIC, "d_a", "poisoner"}
+    assert set(manifest) == {*recipes.ALL, CRITIC, "d_a", "poisoner"}
     assert manifest["judge"]["accuracy"].keys() >= {"Smiling", "Pale_Skin", "mean", "balanced"}
     # half of the iterations, four images a batch
     assert manifest["poisoner_queries"]["queries"] == 1 * 4
@@ -89,7 +89,7 @@ def test_a_notebook_trains_shortly():
     assert recipes.shorten(load_config("paper")).judge.iterations == 1000
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", recipes.ALL)
 def test_what_a_folder_lacks_is_said(made, tmp_path, name):
     with pytest.raises(UserError, match="No weights at"):
         recipes.load(CONFIG, name, tmp_path)
