@@ -14,7 +14,7 @@ from idf.zoo.manifest import check_manifest
 
 
 def ready(config: Config | FilmConfig, *names: str) -> Path:
-    """The folder that holds the networks called `names` (of RECIPES) for these settings.
+    """The folder that holds the networks called `names` (of ALL) for these settings.
 
     It says which are shipped and which are trained on the spot, for config.live_iterations; the
     latter are kept beside the cache, for the next notebook. A UserError of the data, or of a

@@ -138,7 +138,7 @@ def test_shipped_settings_have_todays_names(data):
         assert set(entry["settings"]) <= set(setting_names(kind))
         stated = {name: entry[name] for name in ("preset", "seed", "size")}
         remade = kind(**stated).changed(**entry["settings"])
-        assert remade.size == 64 and remade.poisoner.width == 16
+        assert remade.size == 64 and remade.poisoner.width in (16, 64)
 
 
 def test_shipped_weights_are_small():
