@@ -9,10 +9,11 @@ import typer
 from idf.commands.options import Data, Preset, check_choices, find_data
 from idf.commands.readme import write_table
 from idf.config import RESULTS, ROOT, load_config
+from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
 from idf.figures.tables import markdown, spread
 from idf.methods import METHODS
-from idf.zoo.cells import Cell, cells_that_ship, key_of, measure_all, say, weights_behind
+from idf.zoo.cells import cells_that_ship, key_of, measure_all, say, weights_behind
 from idf.zoo.grid import EDITORS, NETWORKS
 from idf.zoo.manifest import command
 
@@ -104,7 +105,14 @@ def main(
         config, editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds
     )
     if resume:
-        cells = [cell for cell in cells if not is_done(rows.get(cell.key(config)), config, cell)]
+        count = len(open_faces(config, "test", limit=images))
+        done = {key for key, row in rows.items() if row["images"] == count}
+        cells = [
+            cell
+            for cell in cells
+            if cell.key(config) not in done
+            or rows[cell.key(config)]["weights"] != weights_behind(config, cell)
+        ]
 
     failed = 0
     for number, (cell, row) in enumerate(measure_all(config, cells, images, jobs), start=1):
@@ -120,11 +128,6 @@ def main(
     if failed:
         print(f"{failed} of {len(cells)} cells failed: the same command with --resume tries them.")
     return 1 if failed else 0
-
-
-def is_done(row: dict | None, config, cell: Cell) -> bool:
-    """Is there a row of these very weights?"""
-    return row is not None and row["weights"] == weights_behind(config, cell)
 
 
 def with_bounds(rows: dict[tuple, dict]) -> list[dict]:

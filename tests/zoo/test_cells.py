@@ -77,6 +77,12 @@ def test_a_cell_that_is_done_is_not_done_again(shipped, tmp_path, monkeypatch):
     _, second = call(tmp_path, "--resume")
     assert done == [] and second == first
 
+    # nor is one of fewer faces
+    call(tmp_path, "--resume", "--images", "5")
+    assert len(done) == len(first)
+    call(tmp_path)
+    done.clear()
+
     # rows of other weights are no longer true
     stale = [row | {"weights": "other"} if row["method"] == "tiles" else row for row in first]
     (tmp_path / "table1.json").write_text(json.dumps(stale))
