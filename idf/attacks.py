@@ -32,22 +32,18 @@ def pgd(
 
 
 def pgd_per_class(
-    editor: Editor,
-    x: Tensor,
-    targets: Tensor,
-    eps: float = 0.05,
-    steps: int = 10,
-    step_size: float = 0.01,
-    generator: torch.Generator | None = None,
+    editor: Editor, x: Tensor, targets: Tensor, eps: float = 0.05, **options
 ) -> Tensor:
     """PGD against one target class at a time, as Ruiz et al. report it: x' (J, B, 3, S, S).
+
+    options: as of pgd.
 
     Who publishes a photo cannot choose x' for the class that a forger will ask for: it bounds what
     one x' for all of them reaches.
     """
     every = x.expand(len(targets), *x.shape).flatten(0, 1)
     own = targets.flatten(0, 1)[None]
-    x_infected = pgd(editor, every, own, eps, steps, step_size, generator)
+    x_infected = pgd(editor, every, own, eps, **options)
     return x_infected.unflatten(0, targets.shape[:2])
 
 

@@ -9,11 +9,11 @@ it changes.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from idf.settings import FREE, Settings, UserError, load
+from idf.settings import FREE, Settings, UserError, load, names, numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "data" / "weights"
@@ -35,25 +35,6 @@ DOMAINS = {
 }
 
 
-def _names(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return _tuple(value)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _numbers(value: Any) -> Any:
-    """One number, or several as "2,4", besides a list."""
-    if isinstance(value, int):
-        return (value,)
-    if isinstance(value, str) and all(part.strip().isdigit() for part in value.split(",")):
-        return tuple(int(part) for part in value.split(","))
-    return _tuple(value)
-
-
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=1), FREE]  # in iterations
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -65,9 +46,9 @@ Eps = Annotated[
 Size = Literal[32, 64, 128, 256]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Periods = Annotated[
-    tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_numbers), Field(min_length=1)
+    tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(numbers), Field(min_length=1)
 ]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(names)]
 Domains = Annotated[Names, Field(max_length=10, description="one to ten attributes")]
 
 

@@ -205,8 +205,7 @@ def infect_for(
     """x' as a surrogate is shown it: with poisoner.keys each face turned by a key of its own."""
     pg = run.config.poisoner
     if pg.keys:
-        basis = keys.lock(surrogate)
-        delta = keys.turn(delta, basis, keys.random_key(basis.shape[1], generator, len(x)))
+        delta = keys.turn_at_random(delta, surrogate, generator)
     return losses.infect(x, delta, pg.eps)
 
 

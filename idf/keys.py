@@ -33,6 +33,12 @@ def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:
     return delta + painted(turned - strength, basis)
 
 
+def turn_at_random(delta: Tensor, editor: nn.Module, generator: torch.Generator | None) -> Tensor:
+    """Each delta (B, 3, S, S) turned by a random key of this editor's lock, another for each."""
+    basis = lock(editor)
+    return turn(delta, basis, random_key(basis.shape[1], generator, len(delta)))
+
+
 def lock(editor: nn.Module) -> Tensor:
     """The waves in which an editor can hide codes, as its strides say: a basis as of carriers."""
     tile = period(editor)

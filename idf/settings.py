@@ -18,6 +18,26 @@ class UserError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def names(value: Any) -> Any:
+    """Names as "a, b", besides a list; for a tuple's BeforeValidator."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return _tuple(value)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def numbers(value: Any) -> Any:
+    """One number, or several as "2,4", besides a list."""
+    if isinstance(value, int):
+        return (value,)
+    if isinstance(value, str) and all(part.strip().isdigit() for part in value.split(",")):
+        return tuple(int(part) for part in value.split(","))
+    return _tuple(value)
+
+
 class Settings(BaseModel):
     """A frozen set of settings; each field stands beside its constraint."""
 

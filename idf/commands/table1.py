@@ -1,5 +1,6 @@
 """`idf table1`: the paper's Table 1, a cell at a time; a stopped call goes on where it was."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from idf.commands.options import Data, Preset, check_choices, find_data
 from idf.commands.readme import write_table
+from idf.commands.results import DATASETS, FULL_EPS
 from idf.config import RESULTS, ROOT, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
@@ -37,8 +39,6 @@ METHODS_MEASURED = (
     "tiles-one-region",
 )
 WHITE_BOX = "ruiz-white-box"
-FULL_EPS = 0.05
-DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
 # DSR in the paper's Table 1
 PAPER = {
@@ -116,8 +116,10 @@ def main(
 
     failed = 0
     for number, (cell, row) in enumerate(measure_all(config, cells, images, jobs), start=1):
-        print(f"{number}/{len(cells)} {say(cell, row)}", flush=True)
-        if isinstance(row, Exception):
+        failing = isinstance(row, Exception)
+        place = sys.stderr if failing else sys.stdout
+        print(f"{number}/{len(cells)} {say(cell, row)}", file=place, flush=True)
+        if failing:
             failed += 1
             continue
         row.pop("left_out")

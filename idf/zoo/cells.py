@@ -1,10 +1,9 @@
 """Table 1 as cells: one way to make x' against one forger's editor, measured on its own."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from idf.data.workers import worker_pool
 from idf.evaluation import Forger, clean_quality, defence, untrained_poisoner
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
-from idf.zoo.forgers import columns_of
+from idf.zoo.forgers import judge_for
 from idf.zoo.grid import (
     EDITORS,
     POISONERS,
@@ -119,10 +118,8 @@ def _forger(
 ) -> tuple[Forger, Faces, dict]:
     """An editor with the judge for its domains, its held-out faces, and its clean quality."""
     domains = own.config(config).domains
-    judged, judge = judged_domains(config), load_judge(config, folder)
-    columns = [judged.index(domain) for domain in domains]
-    editor = own.load(config, folder)
-    forger = Forger(own.network, own.setting, editor, domains, partial(columns_of, judge, columns))
+    editor, judge = own.load(config, folder), judge_for(config, domains, folder)
+    forger = Forger(own.network, own.setting, editor, domains, judge)
     faces = _faces(config, domains, images)
     accuracy = _judge_accuracy(config, images, folder)
     facts = {
@@ -212,8 +209,7 @@ def say(cell: Cell, row: dict | Exception) -> str:
     """One line about a finished cell."""
     name = f"{cell.editor.removeprefix('editor_')} {cell.method} eps {cell.eps} seed {cell.seed}"
     if isinstance(row, Exception):
-        print(f"{name} failed: {type(row).__name__}: {row}", file=sys.stderr)
-        return name
+        return f"{name} failed: {type(row).__name__}: {row}"
     return (
         f"{name}: DSR {row['dsr']:.3f}, L2 {row['l2']:.3f}, PSNR {row['psnr']:.1f}, "
         f"edit {row['edit_success']:.2f} to {row['infected_edit_success']:.2f}"

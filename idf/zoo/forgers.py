@@ -1,5 +1,6 @@
 """Who forges in scenario 1: one table of attackers for results, notebooks, photos and explorer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,20 +92,25 @@ def attackers_that_ship(config: Config, folder: Path | None = None) -> list[str]
 def make_forger(config: Config, key: str, folder: Path | None = None) -> Forger:
     """One attacker with the judge for its domains."""
     own = domains_config(config, key)
-    judged, judge = judged_domains(config), load_judge(config, folder)
-    columns = [judged.index(domain) for domain in own.domains]
     attacker = ATTACKERS[key]
     return Forger(
         attacker.target,
         attacker.setting,
         load_attacker(config, key, folder),
         own.domains,
-        partial(columns_of, judge, columns),
+        judge_for(config, own.domains, folder),
     )
 
 
-def columns_of(judge: nn.Module, columns: list[int], x: Tensor) -> Tensor:
-    """The judge's logits for some of its domains: x (B, 3, S, S) -> (B, K)."""
+def judge_for(
+    config: Config, domains: tuple[str, ...], folder: Path | None = None
+) -> Callable[[Tensor], Tensor]:
+    """The judge's logits for these domains: images (B, 3, S, S) -> (B, K)."""
+    judged, judge = judged_domains(config), load_judge(config, folder)
+    return partial(_columns_of, judge, [judged.index(domain) for domain in domains])
+
+
+def _columns_of(judge: nn.Module, columns: list[int], x: Tensor) -> Tensor:
     return judge(x)[:, columns]
 
 
