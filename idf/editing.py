@@ -44,29 +44,24 @@ def make_training(
     network: str = "Res6",
     others: tuple[nn.Module, ...] = (),
 ) -> Training:
-    """Fresh networks from config.seed; a given SM and D_A are used instead.
-
-    others: more surrogates, for poisoner.keys > 0 (Training.others).
-    """
+    """Fresh networks from config.seed; a given SM and D_A are used instead, others beside SM."""
     torch.manual_seed(config.seed)
     size, domains = config.size, len(config.domains)
     poisoner = make_poisoner(config.poisoner)
-    editor = config.editor
+    editor, accelerator = config.editor, make_accelerator(config.bf16)
     run = Training(
         config=config,
         identity={**config.identity(), "network": network},
         seed=config.seed,
         checkpoint_every=config.checkpoint_every,
-        accelerator=make_accelerator(config.bf16),
+        accelerator=accelerator,
         surrogate=surrogate or make_generator(network, domains, editor.width, size),
         d_a=d_a or DomainDiscriminator(size, domains, editor.width_d),
         poisoner=poisoner,
         d_b=PatchDiscriminator(size, config.poisoner.width_d_b),
         best=copy.deepcopy(poisoner),
-        others=tuple(frozen(other) for other in others),
+        others=tuple(frozen(other).to(accelerator.device) for other in others),
     )
-    for other in run.others:
-        other.to(run.device)
     run.prepare(
         {
             run.surrogate: editor.lr,
@@ -174,18 +169,15 @@ def poisoner_loss(
         )
 
     total = 0.0
-    terms: dict[str, Tensor] = {}
     for surrogate in surrogates_of_step(run):
-        if surrogate is not run.surrogate:
-            terms = influence(surrogate)
-        elif before is None:
-            terms = influence(surrogate, run.d_a)
-        elif same_weights(before[0], surrogate):
+        own = surrogate is run.surrogate
+        if own and before and same_weights(before[0], surrogate):
             terms = influence(surrogate, run.d_a, before[1])
             terms["total"] = 2 * terms["total"]
         else:
-            terms = influence(surrogate, run.d_a)
-            terms["total"] = terms["total"] + influence(*before)["total"]
+            terms = influence(surrogate, run.d_a) if own else influence(surrogate)
+            if own and before:
+                terms["total"] = terms["total"] + influence(*before)["total"]
         total = total + terms["total"]
     terms["total"] = total / max(pg.keys, 1)
     terms["adv"] = losses.adversarial_loss(run.d_b(losses.infect(x, delta, pg.eps)))
