@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from idf import keys, losses
+from idf import losses
 from idf.aids import adversarial_faces, augment
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
@@ -159,28 +159,29 @@ def poisoner_loss(
     """
     pg = run.config.poisoner
     targets = losses.target_labels(c, run.config.domains, HAIR)
-    delta = run.poisoner(x)
 
-    def influence(surrogate: nn.Module, *critics: nn.Module) -> dict[str, Tensor]:
-        x_shown = infect_for(run, surrogate, x, delta, run.generator)
+    def influence(
+        x_infected: Tensor, surrogate: nn.Module, *critics: nn.Module
+    ) -> dict[str, Tensor]:
         weights = (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom)
         return losses.influence_loss(
-            surrogate, critics, x, c, x_shown, targets, weights, pg.mu_per_sample, pg.cap
+            surrogate, critics, x, c, x_infected, targets, weights, pg.mu_per_sample, pg.cap
         )
 
     total = 0.0
     for surrogate in surrogates_of_step(run):
+        x_infected = losses.infect(x, run.poisoner(x, run.generator), pg.eps)
         own = surrogate is run.surrogate
         if own and before and same_weights(before[0], surrogate):
-            terms = influence(surrogate, run.d_a, before[1])
+            terms = influence(x_infected, surrogate, run.d_a, before[1])
             terms["total"] = 2 * terms["total"]
         else:
-            terms = influence(surrogate, run.d_a) if own else influence(surrogate)
+            terms = influence(x_infected, surrogate, *([run.d_a] if own else []))
             if own and before:
-                terms["total"] = terms["total"] + influence(*before)["total"]
+                terms["total"] = terms["total"] + influence(x_infected, *before)["total"]
         total = total + terms["total"]
     terms["total"] = total / max(pg.keys, 1)
-    terms["adv"] = losses.adversarial_loss(run.d_b(losses.infect(x, delta, pg.eps)))
+    terms["adv"] = losses.adversarial_loss(run.d_b(x_infected))
     return terms["total"] + pg.lambda_adv * terms["adv"], terms
 
 
@@ -189,16 +190,6 @@ def surrogates_of_step(run: Training) -> list[nn.Module]:
     known = [run.surrogate, *run.others]
     count = max(run.config.poisoner.keys, 1)
     return [known[(run.iteration * count + i) % len(known)] for i in range(count)]
-
-
-def infect_for(
-    run: Training, surrogate: nn.Module, x: Tensor, delta: Tensor, generator: torch.Generator
-) -> Tensor:
-    """x' as a surrogate is shown it: with poisoner.keys each face turned by a key of its own."""
-    pg = run.config.poisoner
-    if pg.keys:
-        delta = keys.turn_at_random(delta, surrogate, generator)
-    return losses.infect(x, delta, pg.eps)
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
@@ -211,7 +202,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 def forgery_distance(run: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -> float:
     """D(y, y'), mean L1 over a fixed validation batch (Algorithm 1, line 20).
 
-    Over all surrogates; with poisoner.keys through keys that are always the same.
+    Over all surrogates; a PG of random keys has the same ones each time.
     """
     generator = torch.Generator().manual_seed(run.seed)
     was_training = poisoner.training
@@ -219,11 +210,10 @@ def forgery_distance(run: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -
     distances = []
     with run.accelerator.autocast():
         targets = losses.target_labels(c, run.config.domains, HAIR)
-        delta = poisoner(x)
+        x_infected = losses.infect(x, poisoner(x, generator), run.config.poisoner.eps)
         for surrogate in (run.surrogate, *run.others):
             y = losses.forge(surrogate, x, targets)
-            x_shown = infect_for(run, surrogate, x, delta, generator)
-            y_infected = losses.forge(surrogate, x_shown, targets)
+            y_infected = losses.forge(surrogate, x_infected, targets)
             distances.append((y - y_infected).abs().float().mean())
     poisoner.train(was_training)
     return torch.stack(distances).mean().item()

@@ -11,14 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idf.networks.carriers import carriers, painted, strengths
+from idf.networks.carriers import carriers, painted, random_key, strengths
 from idf.networks.pix2pix import SkipLevel
-
-
-def random_key(n: int, generator: torch.Generator | None = None, count: int = 1) -> Tensor:
-    """Random orthogonal matrices (count, n, n), all equally likely (Mezzadri 2007)."""
-    q, r = torch.linalg.qr(torch.randn(count, n, n, generator=generator))
-    return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
 
 
 def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:
@@ -33,17 +27,9 @@ def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:
     return delta + painted(turned - strength, basis)
 
 
-def turn_at_random(delta: Tensor, editor: nn.Module, generator: torch.Generator | None) -> Tensor:
-    """Each delta (B, 3, S, S) turned by a random key of this editor's lock, another for each."""
-    basis = lock(editor)
-    return turn(delta, basis, random_key(basis.shape[1], generator, len(delta)))
-
-
 def lock(editor: nn.Module) -> Tensor:
     """The waves in which an editor can hide codes, as its strides say: a basis as of carriers."""
-    tile = period(editor)
-    # four halvings leave room for 510 waves; measured, a plain autoencoder uses those of some 4 px
-    return carriers(tile, 3 / 16, 5 / 16) if tile == 16 else carriers(tile)
+    return carriers(period(editor))
 
 
 def period(editor: nn.Module) -> int:

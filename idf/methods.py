@@ -46,7 +46,7 @@ def by_poisoner(
     poisoner = context.poisoners[name]
     device = next(poisoner.parameters()).device
     with torch.no_grad():
-        delta = poisoner(x.to(device)).to(x.device)
+        delta = poisoner(x.to(device), context.noise(number)).to(x.device)
     return losses.infect(x, delta, eps)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from idf.losses import at_least_fp32
@@ -54,6 +55,20 @@ def spread(y: Tensor) -> Tensor:
     to its label.
     """
     return at_least_fp32(y).std(dim=0).mean(dim=(-3, -2, -1))
+
+
+def upright(x: Tensor, y: Tensor) -> float:
+    """Correlation of light and dark between x (B, 3, S, S) and its forgeries (J, B, 3, S, S).
+
+    Over fields of an eighth of S, mean over all pairs. Below 0 the forgery is in negative: dark
+    where x is bright. Two such edits lead back to x, so that L_rec does not mind.
+    """
+
+    def light(image: Tensor) -> Tensor:
+        fields = F.adaptive_avg_pool2d(image.mean(-3), 8).flatten(-2)
+        return F.normalize(fields - fields.mean(-1, keepdim=True), dim=-1)
+
+    return (light(x) * light(y)).sum(-1).mean().item()
 
 
 def edit_success(seen: Tensor, targets: Tensor, c: Tensor) -> tuple[int, int]:

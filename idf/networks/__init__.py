@@ -6,7 +6,7 @@ from idf.networks.editors import GENERATORS, CNet, Res, UNet128, make_generator
 from idf.networks.judge import Judge
 from idf.networks.layers import frozen
 from idf.networks.pix2pix import PatchGAN, UNet256, normal_weights
-from idf.networks.poisoner import PoisonGenerator, TileGenerator, make_poisoner
+from idf.networks.poisoner import PoisonGenerator, WaveGenerator, make_poisoner
 
 __all__ = [
     "GENERATORS",
@@ -18,9 +18,9 @@ __all__ = [
     "PatchGAN",
     "PoisonGenerator",
     "Res",
-    "TileGenerator",
     "UNet128",
     "UNet256",
+    "WaveGenerator",
     "frozen",
     "make_generator",
     "make_poisoner",

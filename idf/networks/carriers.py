@@ -12,12 +12,12 @@ COLOURS = F.normalize(torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]))
 
 
 @cache
-def carriers(period: int, low: float = 0.0, high: float = 0.5) -> Tensor:
+def carriers(period: int, coarsest: float = 0.0) -> Tensor:
     """All waves of colour that repeat after `period` px: an orthonormal basis (3 * period^2, n).
 
-    A column is a period x period tile, in pixel_unshuffle's order. Its frequency along each axis
-    is a multiple of 1 / period within [low, high] cycles per pixel; the three channels sum to 0
-    (no grey), and so do the pixels (no mean). carriers(4) has n = 2 * 15.
+    A column is a period x period tile, in pixel_unshuffle's order. Its frequency is more than
+    `coarsest` cycles per pixel, a multiple of 1 / period along each axis; the three channels sum to
+    0 (no grey), and so do the pixels (no mean). carriers(4) has n = 2 * 15.
     """
     # Hartley's waves, cos + sin: real, orthonormal, one for each frequency
     steps = torch.arange(period)
@@ -26,10 +26,27 @@ def carriers(period: int, low: float = 0.0, high: float = 0.5) -> Tensor:
     waves = (phase.cos() + phase.sin()) / period
 
     frequency = torch.minimum(steps, period - steps) / period
-    inside = (frequency >= low - 1e-6) & (frequency <= high + 1e-6)
-    chosen = inside[:, None] & inside
-    chosen[0, 0] = False  # the mean
+    chosen = frequency[:, None].hypot(frequency) > coarsest + 1e-6
     return torch.kron(COLOURS.T.contiguous(), waves[chosen].flatten(1).T.contiguous())
+
+
+@cache
+def messages(side: int, count: int) -> Tensor:
+    """The slowest ways in which a wave's strength can change over side x side tiles: (m, side, side).
+
+    The waves of the DCT with fewer than `count` half-periods along each axis, but for the constant
+    one: orthonormal, m = count^2 - 1, slow ones first.
+    """
+    place = (torch.arange(side) + 0.5) * math.pi / side
+    along = F.normalize((torch.arange(count)[:, None] * place).cos(), dim=1)
+    order = sorted(((a, b) for a in range(count) for b in range(count)), key=lambda ab: (max(ab), ab))
+    return torch.stack([torch.outer(along[a], along[b]) for a, b in order[1:]])
+
+
+def random_key(n: int, generator: torch.Generator | None = None, count: int = 1) -> Tensor:
+    """Random orthogonal matrices (count, n, n), all equally likely (Mezzadri 2007)."""
+    q, r = torch.linalg.qr(torch.randn(count, n, n, generator=generator))
+    return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
 
 
 def strengths(delta: Tensor, basis: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idf.config import FilmPoisonerSettings, PoisonerSettings
-from idf.networks.carriers import carriers, painted
+from idf.networks.carriers import carriers, messages, painted, random_key
 from idf.networks.layers import DoubleConv
 
 
@@ -36,8 +36,11 @@ class PoisonGenerator(nn.Module):
         )
         self.align_corners = align_corners
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by 2^(levels-1)."""
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by 2^(levels-1).
+
+        generator is of WaveGenerator's keys: here nothing is random.
+        """
         skips = [self.down[0](x)]
         for block in self.down[1:]:
             skips.append(block(F.avg_pool2d(skips[-1], 2)))
@@ -49,65 +52,81 @@ class PoisonGenerator(nn.Module):
 
 
 MOST_POWER = math.tanh(1) ** 2  # of delta, as BatchNorm without affine and tanh bound it
+SLOWEST = 4  # half-periods along each axis: what an editor reads changes slowly
 
 
-class TileGenerator(nn.Module):
-    """PG that paints waves of colour, all of them equally strong in every picture.
+class WaveGenerator(nn.Module):
+    """PG for an editor of unknown key: it says where its waves of colour change, chance which waves.
 
-    A 3x3 conv at full size finds waves of a few pixels slowly, so each branch (pixel-unshuffle,
-    four 3x3 convs, 1x1 conv) says how strong each wave of its period is in each tile. These
-    strengths are whitened in each picture by itself: every wave has the same power, and no two go
-    together, lest PG choose some, which an editor may not read; then all tiles get one strength.
-    Their sum as an image, tanh. As in PoisonGenerator with affine=False the mean square is at most
+    The waves of a period are those in which an editor of such strides can hide a code; PG writes
+    one of its own: how strong each wave is in each tile, as a mixture of the slowest changes over
+    the picture (`messages`). Which wave carries which change is drawn anew for every picture by a
+    random orthogonal matrix, the key: to PG each editor is one of unknown key, and whoever knows PG
+    does not know the poison. As in PoisonGenerator with affine=False the mean square is
     tanh(1)^2, so that the PSNR is at least 34.4 dB at eps .05. Not in the paper.
+
+    keyed=False: always the same waves, which PG may then choose. Untrained, all changes of up to
+    three half-periods are equally strong.
     """
 
-    def __init__(self, width: int = 64, periods: tuple[int, ...] = (4,)):
+    def __init__(self, width: int = 64, periods: tuple[int, ...] = (4,), keyed: bool = True):
         super().__init__()
-        self.periods = periods
-        self.branches = nn.ModuleList(tile_branch(period, width) for period in periods)
+        self.keyed = keyed
+        self.branches = nn.ModuleList(WaveBranch(period, width) for period in periods)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by the periods."""
-        delta = torch.zeros_like(x, dtype=torch.float32)
-        for period, branch in zip(self.periods, self.branches, strict=True):
-            basis = carriers(period)
-            # every tile at the same strength: power 1 a value
-            strength = F.normalize(whitened(branch(x)), dim=1) * len(basis) ** 0.5
-            delta = delta + painted(strength, basis.to(x.device)) / len(self.periods) ** 0.5
-        delta = (2 * delta).tanh()
-        power = delta.square().mean(dim=(1, 2, 3), keepdim=True)
-        return delta * (MOST_POWER / power.clamp(min=MOST_POWER)).sqrt()
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by the periods.
 
-
-def tile_branch(period: int, width: int) -> nn.Sequential:
-    """(B, 3, S, S) -> (B, n, S / p, S / p), a strength for each of the n waves."""
-    layers: list[nn.Module] = [nn.PixelUnshuffle(period)]
-    for inputs in (3 * period**2, width, width, width):
-        layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Conv2d(width, carriers(period).shape[1], 1))
+        generator: of the keys, by default torch's own.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            parts = []
+            for branch in self.branches:
+                key = None
+                if self.keyed:
+                    key = random_key(branch.basis.shape[1], generator, len(x)).to(x.device)
+                parts.append(at_power(branch(x.float(), key), 1))
+            delta = (2 * sum(parts) / len(parts) ** 0.5).tanh()
+            return at_power(delta, MOST_POWER).clamp(-1, 1)
 
 
-def whitened(h: Tensor) -> Tensor:
-    """Each picture's channels with mean 0, variance 1 and no correlation, (B, n, s, s) in fp32.
+class WaveBranch(nn.Module):
+    """The waves of one period."""
 
-    By the Cholesky factor of their covariance over the picture.
-    """
-    with torch.autocast(h.device.type, enabled=False):
-        values = h.float().flatten(2)
-        values = values - values.mean(dim=2, keepdim=True)
-        covariance = values @ values.mT / values.shape[2]
-        power = covariance.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-        ridge = (1e-5 * power + 1e-10) * torch.eye(h.shape[1], device=h.device)
-        factor = torch.linalg.cholesky(covariance + ridge)
-        return torch.linalg.solve_triangular(factor, values, upper=False).view_as(h)
+    def __init__(self, period: int, width: int):
+        super().__init__()
+        self.basis = carriers(period)
+        n = self.basis.shape[1]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(period)]
+        for inputs in (3 * period**2, width, width, width):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
+        self.trunk = nn.Sequential(*layers)
+        self.strength = nn.Conv2d(width, n, 1)
+        nn.init.zeros_(self.strength.weight)
+        nn.init.zeros_(self.strength.bias)
+        self.mixture = nn.Parameter(torch.eye(n, SLOWEST**2 - 1))  # wave by message, of any face
+
+    def forward(self, x: Tensor, key: Tensor | None) -> Tensor:
+        """x (B, 3, S, S), key (B, n, n) or None -> the image of the waves (B, 3, S, S)."""
+        strength = self.strength(self.trunk(x))
+        message = messages(strength.shape[-1], SLOWEST).to(x.device)
+        mixture = self.mixture + torch.einsum("bnhw,mhw->bnm", strength, message)
+        if key is not None:
+            mixture = key @ mixture
+        return painted(torch.einsum("bnm,mhw->bnhw", mixture, message), self.basis)
+
+
+def at_power(image: Tensor, power: float) -> Tensor:
+    """Each image (B, 3, S, S) scaled to this mean square."""
+    own = image.square().mean(dim=(1, 2, 3), keepdim=True)
+    return image * (power / own.clamp(min=1e-12)).sqrt()
 
 
 def make_poisoner(
     settings: PoisonerSettings | FilmPoisonerSettings,
-) -> PoisonGenerator | TileGenerator:
+) -> PoisonGenerator | WaveGenerator:
     """PG as config.poisoner says, its initial weights from torch's generator."""
     width = settings.width
-    if settings.head == "Tiles":
-        return TileGenerator(width, settings.periods)
+    if settings.head == "Waves":
+        return WaveGenerator(width, settings.periods, settings.keys > 0)
     return PoisonGenerator(width, settings.levels, settings.affine, settings.align_corners)

@@ -7,11 +7,14 @@ the defender's, trained on the surrogate's faces; the others are forgers', on th
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from idf.config import Config
-from idf.data.faces import open_faces
-from idf.editing import make_training, train, train_editor, train_target
+from idf import losses, metrics
+from idf.config import HAIR, Config
+from idf.data.faces import Faces, open_faces
+from idf.editing import Training, make_training, train, train_editor, train_target
+from idf.training import make_accelerator
 from idf.zoo.load import load_critic, load_editor, load_poisoner, with_other_domains
 from idf.zoo.manifest import export
 
@@ -46,14 +49,32 @@ class GridEditor:
     def train(self, config: Config, work: Path, out: Path) -> None:
         """Stage A alone. D_A of the surrogate beside which PG is trained is kept, for L_dom."""
         own = self.config(config)
-        run = make_training(own, network=self.network)
-        with run.accelerator.main_process_first():  # one process fills the cache for all
+        with make_accelerator(own.bf16).main_process_first():  # one process fills the cache
             faces = open_faces(own, "surrogate" if self.is_surrogate else "target")
-        train_target(run, faces, folder=work / self.name)
-        more = {"network": self.network, "setting": self.setting}
+        for attempt in range(ATTEMPTS):
+            run = make_training(own.changed(seed=own.seed + attempt), network=self.network)
+            folder = work / (f"{self.name}-{attempt}" if attempt else self.name)
+            train_target(run, faces, folder=folder, until=LOOK)
+            if own.editor.iterations <= LOOK or looks_upright(run, faces):
+                break
+        train_target(run, faces, folder=folder)
+        more = {"network": self.network, "setting": self.setting, "attempt": attempt}
         export(own, out, self.name, run.surrogate, run.iteration, run.seconds, more)
         if self.name == SURROGATE:
             export(own, out, CRITIC, run.d_a, run.iteration, run.seconds, more)
+
+
+# A forger looks at the first forgeries: a training that begins in negative (metrics.upright) is
+# stopped and begun again from other initial weights.
+LOOK, ATTEMPTS = 250, 5  # iterations
+
+
+@torch.no_grad()
+def looks_upright(run: Training, faces: Faces) -> bool:
+    """Are the forgeries of a batch as bright and dark as the faces, rather than the opposite?"""
+    x, c = (t.to(run.device) for t in faces.batch(0, min(32, len(faces)), run.seed))
+    y = losses.forge(run.surrogate, x, losses.target_labels(c, run.config.domains, HAIR))
+    return metrics.upright(x, y) > 0
 
 
 def _editors() -> tuple[GridEditor, ...]:
@@ -76,7 +97,7 @@ OTHERS: tuple[str, ...] = ()  # more surrogates for the keyless PG: their names
 # PG in every iteration, SM in every 5th; twice as many faces a step
 PAPER = {"editor.n_critic": 5, "poisoner.every": 1, "poisoner.lr": 5e-4}
 KEYLESS = PAPER | {
-    "poisoner.head": "Tiles",
+    "poisoner.head": "Waves",
     "poisoner.keys": 1,
     "poisoner.cap": 0.3,
 }
@@ -97,7 +118,7 @@ def poisoner_config(config: Config, method: str, seed: int) -> Config:
     batch = 2 * config.editor.batch
     sizes = {"editor": {"iterations": length, "batch": batch}, "poisoner": {"batch": batch}}
     own = config.changed(seed=config.seed + seed, **sizes).changed(**POISONERS[method])
-    if own.poisoner.head == "Tiles":  # at a quarter of the size it can be four times as wide
+    if own.poisoner.head == "Waves":  # at a quarter of the size it can be four times as wide
         own = own.changed(poisoner={"width": 4 * config.poisoner.width})
     return own
 
