@@ -86,12 +86,10 @@ class TargetSettings(Settings):
 class NetworkSettings(Settings):
     """PG and its critic D_B, in both scenarios."""
 
-    head: Literal["UNet", "Waves"] = "UNet"
     width: Count = 64
     levels: Count = 5
     affine: bool = True  # its last BatchNorm has a scale and a shift
     align_corners: bool = True  # of its bilinear upsampling
-    periods: Periods = (4,)  # of the waves, in px, that head="Waves" paints
     width_d_b: Count = 32
     lambda_adv: Weight = 0.01  # lambda of Eq. 4
     lambda_gp: Weight = 10.0  # of D_B's gradient penalty, Eq. 5
@@ -111,6 +109,8 @@ class PoisonerSettings(NetworkSettings):
     previous: bool = True  # add L' of Eq. 12
     mu_per_sample: bool = False
     # not in the paper:
+    head: Literal["UNet", "Waves"] = "UNet"
+    periods: Periods = (4,)  # of the waves, in px, that head="Waves" paints
     keys: Annotated[int, Field(ge=0)] = 0  # of head="Waves": random keys a face and step; 0: none
     cap: Rate = 2.0  # a pair counts at most this much in L_bs, so that all are moved; 2: the paper
     validate_every: Count = 200  # iterations between two looks at PG_best
@@ -156,6 +156,11 @@ class Config(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         _check_poisoner(self.poisoner, self.size, self.editor.batch, "editor")
+        uneven = [period for period in self.poisoner.periods if self.size % period]
+        if uneven:
+            raise ValueError(
+                f"poisoner.periods={uneven[0]} does not divide {self.size} px: use 2 or 4"
+            )
         if self.poisoner.keys and self.poisoner.head != "Waves":
             raise ValueError('poisoner.keys are of waves: set poisoner.head="Waves", or keys=0')
         return self
@@ -257,11 +262,7 @@ def _check_poisoner(
     settings: PoisonerSettings | FilmPoisonerSettings, size: int, batch: int, other: str
 ) -> None:
     levels = settings.levels
-    if settings.head == "Waves":
-        uneven = [period for period in settings.periods if size % period]
-        if uneven:
-            raise ValueError(f"poisoner.periods={uneven[0]} does not divide {size} px: use 2 or 4")
-    elif size % 2 ** (levels - 1):
+    if size % 2 ** (levels - 1):
         raise ValueError(
             f"poisoner.levels={levels} halves {size} px too often: use at most {size.bit_length()}"
         )

@@ -137,6 +137,8 @@ _TABLE = (
            GREEN, "o", "-", (1,), partial(by_poisoner, "keyless")),
     Method("keyless-no-ats", "PG for every key, without alternation", "keyless, no alternation",
            GREEN, "D", "--", (1,), partial(by_poisoner, "keyless-no-ats")),
+    Method("keyless-untrained", "control: the same PG, untrained", "keyless, untrained",
+           GREEN, "x", ":", (1,), partial(by_poisoner, "keyless-untrained")),
     Method("ruiz", "Ruiz et al. PGD, transferred", "Ruiz, transferred",
            RED, "s", "-", (1,), partial(transferred, attacks.pgd)),
     Method("ruiz-per-class", "Ruiz et al. PGD, transferred, an x' for each class",

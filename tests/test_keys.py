@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from idf import keys
 from idf.losses import infect
 from idf.networks import make_generator
-from idf.networks.carriers import carriers
+from idf.networks.carriers import FINE, carriers, messages, same_frequency
 from idf.training import randomness
 
 
@@ -30,14 +30,32 @@ def test_carriers_are_all_colour_waves_of_a_period(period, n):
     assert tiles.sum((2, 3)).abs().max() < 1e-5, "a mean"
 
 
-def test_carriers_of_a_band_have_its_frequencies_alone():
-    basis = carriers(16, 3 / 16, 5 / 16)
-    assert basis.shape == (768, 2 * 6 * 6)
-    power = torch.fft.fft2(basis.T.unflatten(1, (3, 16, 16))).abs().square().sum((0, 1))
-    frequency = torch.fft.fftfreq(16).abs()
-    inside = (frequency >= 3 / 16) & (frequency <= 5 / 16)
-    inside = inside[:, None] & inside
-    assert power[~inside].max() < 1e-6 * power[inside].min()
+@pytest.mark.parametrize("period, n", [(2, 6), (4, 22), (5, 40)])
+def test_fine_carriers_have_frequencies_above_a_quarter(period, n):
+    basis = carriers(period, FINE)
+    assert basis.shape == (3 * period**2, n)
+    spectrum = torch.fft.fft2(basis.T.unflatten(1, (3, period, period))).abs().square()
+    power = spectrum.sum((0, 1))
+    frequency = torch.fft.fftfreq(period).abs()
+    fine = frequency[:, None].hypot(frequency) > FINE + 1e-6
+    assert power[~fine].max() < 1e-6 * power[fine].min()
+
+
+def test_carriers_are_grouped_by_frequency():
+    basis, groups = carriers(4), same_frequency(4)
+    assert sorted(sum(groups, [])) == list(range(30))
+    power = torch.fft.fft2(basis.T.unflatten(1, (3, 4, 4))).abs().square().sum(1)
+    for one in groups:
+        assert len(one) in (2, 4) and (power[one[0]] - power[one]).abs().max() < 1e-4
+
+
+def test_messages_change_slowly_and_are_no_constant():
+    slow = messages(16, 4)
+    assert slow.shape == (15, 16, 16)
+    assert_close(slow.flatten(1) @ slow.flatten(1).T, torch.eye(15), atol=1e-5, rtol=0)
+    assert slow.sum((1, 2)).abs().max() < 1e-4
+    fastest = (slow[:, 1:] - slow[:, :-1]).abs().max()
+    assert fastest < 0.6 * slow.abs().max(), "they turn round in a few tiles"
 
 
 def test_a_key_is_orthogonal_and_another_in_each_step():

@@ -216,3 +216,11 @@ def test_vgg_is_cut_after_relu2_2(monkeypatch):
     layers = list(metrics._vgg16_relu2_2())
     convs = [layer.out_channels for layer in layers if isinstance(layer, torch.nn.Conv2d)]
     assert convs == [64, 64, 128, 128] and isinstance(layers[-1], torch.nn.ReLU)
+
+
+def test_upright_tells_a_negative_from_an_edit():
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert metrics.upright(x, (0.5 * x - 0.3)[None]) == pytest.approx(1, abs=1e-4)
+    assert metrics.upright(x, -x[None]) == pytest.approx(-1, abs=1e-4)
+    both = torch.stack([x, -x])
+    assert metrics.upright(x, both) == pytest.approx(0, abs=1e-4)

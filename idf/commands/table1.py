@@ -26,6 +26,7 @@ METHODS_MEASURED = (
     "ours-no-ats",
     "keyless",
     "keyless-no-ats",
+    "keyless-untrained",
     "ruiz",
     "ruiz-per-class",
     "ruiz-white-box",

@@ -1,5 +1,6 @@
 """The waves of colour in which editors hide codes: a basis of them, and an image's part in it."""
 
+import itertools
 import math
 from functools import cache
 
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FINE = 1 / 4  # cycles per pixel: measured, nearly all codes lie in finer waves (notebook 04)
 # two axes of colour, orthogonal to grey and to each other: red against green, both against blue
 COLOURS = F.normalize(torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]))
 
@@ -17,30 +19,49 @@ def carriers(period: int, coarsest: float = 0.0) -> Tensor:
 
     A column is a period x period tile, in pixel_unshuffle's order. Its frequency is more than
     `coarsest` cycles per pixel, a multiple of 1 / period along each axis; the three channels sum to
-    0 (no grey), and so do the pixels (no mean). carriers(4) has n = 2 * 15.
+    0 (no grey), and so do the pixels (no mean). n is 2 * 15 for a period of
+    4 px, 2 * 11 of them FINE.
     """
     # Hartley's waves, cos + sin: real, orthonormal, one for each frequency
     steps = torch.arange(period)
     phase = 2 * math.pi / period * steps[:, None] * steps
     phase = phase[:, None, :, None] + phase[None, :, None, :]  # frequencies (a, b), pixels (i, j)
     waves = (phase.cos() + phase.sin()) / period
+    chosen = [waves[a, b].flatten() for a, b in _frequencies(period, coarsest)]
+    return torch.kron(COLOURS.T.contiguous(), torch.stack(chosen, dim=1))
 
-    frequency = torch.minimum(steps, period - steps) / period
-    chosen = frequency[:, None].hypot(frequency) > coarsest + 1e-6
-    return torch.kron(COLOURS.T.contiguous(), waves[chosen].flatten(1).T.contiguous())
+
+def same_frequency(period: int, coarsest: float = 0.0) -> list[list[int]]:
+    """The columns of `carriers` that differ in phase and colour only, frequency by frequency."""
+    frequencies = _frequencies(period, coarsest)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, (a, b) in enumerate(frequencies):
+        one = min((a, b), (-a % period, -b % period))  # f and -f are two phases of one wave
+        groups.setdefault(one, []).extend([i, i + len(frequencies)])
+    return list(groups.values())
+
+
+def _frequencies(period: int, coarsest: float) -> list[tuple[int, int]]:
+    """Above `coarsest` cycles per pixel, in units of 1 / period; not the mean."""
+
+    def size(a: int, b: int) -> float:
+        return math.hypot(min(a, period - a), min(b, period - b)) / period
+
+    pairs = itertools.product(range(period), repeat=2)
+    return [(a, b) for a, b in pairs if size(a, b) > coarsest + 1e-6]
 
 
 @cache
 def messages(side: int, count: int) -> Tensor:
-    """The slowest ways in which a wave's strength can change over side x side tiles: (m, side, side).
+    """The slowest changes of a wave's strength over side x side tiles: (m, side, side).
 
     The waves of the DCT with fewer than `count` half-periods along each axis, but for the constant
-    one: orthonormal, m = count^2 - 1, slow ones first.
+    one: orthonormal, m = count^2 - 1.
     """
     place = (torch.arange(side) + 0.5) * math.pi / side
     along = F.normalize((torch.arange(count)[:, None] * place).cos(), dim=1)
-    order = sorted(((a, b) for a in range(count) for b in range(count)), key=lambda ab: (max(ab), ab))
-    return torch.stack([torch.outer(along[a], along[b]) for a, b in order[1:]])
+    changes = torch.einsum("ai,bj->abij", along, along)
+    return changes.flatten(0, 1)[1:]
 
 
 def random_key(n: int, generator: torch.Generator | None = None, count: int = 1) -> Tensor:

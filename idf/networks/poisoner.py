@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idf.config import FilmPoisonerSettings, PoisonerSettings
-from idf.networks.carriers import carriers, messages, painted, random_key
+from idf.networks.carriers import (
+    FINE,
+    carriers,
+    messages,
+    painted,
+    random_key,
+    same_frequency,
+)
 from idf.networks.layers import DoubleConv
 
 
@@ -51,22 +58,21 @@ class PoisonGenerator(nn.Module):
         return self.last(h)
 
 
-MOST_POWER = math.tanh(1) ** 2  # of delta, as BatchNorm without affine and tanh bound it
+POWER = 0.63  # mean square of delta: a PSNR of 34 dB at eps .05
 SLOWEST = 4  # half-periods along each axis: what an editor reads changes slowly
 
 
 class WaveGenerator(nn.Module):
-    """PG for an editor of unknown key: it says where its waves of colour change, chance which waves.
+    """PG for an editor of unknown key: it shapes messages for a face, chance says who carries them.
 
-    The waves of a period are those in which an editor of such strides can hide a code; PG writes
-    one of its own: how strong each wave is in each tile, as a mixture of the slowest changes over
-    the picture (`messages`). Which wave carries which change is drawn anew for every picture by a
-    random orthogonal matrix, the key: to PG each editor is one of unknown key, and whoever knows PG
-    does not know the poison. As in PoisonGenerator with affine=False the mean square is
-    tanh(1)^2, so that the PSNR is at least 34.4 dB at eps .05. Not in the paper.
+    The waves are those in which an editor of such strides can hide a code; a message is how strong
+    a wave is from place to place, a mixture of slow changes (`messages`), which PG chooses. Which
+    of them a wave carries is drawn for every picture anew, by a random orthogonal matrix for each
+    frequency, the key: so PG can bet on no editor's key, each colour and phase gets as much as the
+    next, and whoever knows PG does not know the poison. Its mean square is that of a PSNR of 34 dB
+    at eps .05. Not in the paper.
 
-    keyed=False: always the same waves, which PG may then choose. Untrained, all changes of up to
-    three half-periods are equally strong.
+    keyed=False: always the same key. Untrained, all slow changes are equally strong.
     """
 
     def __init__(self, width: int = 64, periods: tuple[int, ...] = (4,), keyed: bool = True):
@@ -80,14 +86,13 @@ class WaveGenerator(nn.Module):
         generator: of the keys, by default torch's own.
         """
         with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
             parts = []
             for branch in self.branches:
-                key = None
-                if self.keyed:
-                    key = random_key(branch.basis.shape[1], generator, len(x)).to(x.device)
-                parts.append(at_power(branch(x.float(), key), 1))
+                key = branch.random_keys(len(x), generator) if self.keyed else branch.one_key()
+                parts.append(at_power(branch(x, key.to(x.device)), 1))
             delta = (2 * sum(parts) / len(parts) ** 0.5).tanh()
-            return at_power(delta, MOST_POWER).clamp(-1, 1)
+            return at_power(delta, POWER).clamp(-1, 1)
 
 
 class WaveBranch(nn.Module):
@@ -95,25 +100,36 @@ class WaveBranch(nn.Module):
 
     def __init__(self, period: int, width: int):
         super().__init__()
-        self.basis = carriers(period)
-        n = self.basis.shape[1]
+        self.basis = carriers(period, FINE)
+        self.frequencies = same_frequency(period, FINE)
+        count = SLOWEST**2 - 1
         layers: list[nn.Module] = [nn.PixelUnshuffle(period)]
         for inputs in (3 * period**2, width, width, width):
             layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
         self.trunk = nn.Sequential(*layers)
-        self.strength = nn.Conv2d(width, n, 1)
-        nn.init.zeros_(self.strength.weight)
-        nn.init.zeros_(self.strength.bias)
-        self.mixture = nn.Parameter(torch.eye(n, SLOWEST**2 - 1))  # wave by message, of any face
+        self.shape = nn.Conv2d(width, count, 1)
+        nn.init.zeros_(self.shape.weight)
+        nn.init.zeros_(self.shape.bias)
+        self.any_face = nn.Parameter(torch.eye(count))  # to which a face adds
 
-    def forward(self, x: Tensor, key: Tensor | None) -> Tensor:
-        """x (B, 3, S, S), key (B, n, n) or None -> the image of the waves (B, 3, S, S)."""
-        strength = self.strength(self.trunk(x))
-        message = messages(strength.shape[-1], SLOWEST).to(x.device)
-        mixture = self.mixture + torch.einsum("bnhw,mhw->bnm", strength, message)
-        if key is not None:
-            mixture = key @ mixture
-        return painted(torch.einsum("bnm,mhw->bnhw", mixture, message), self.basis)
+    def forward(self, x: Tensor, key: Tensor) -> Tensor:
+        """x (B, 3, S, S), key (B, n, m) or (n, m) -> the image of the waves (B, 3, S, S)."""
+        shape = self.shape(self.trunk(x))
+        slow = messages(shape.shape[-1], SLOWEST).to(x.device)
+        shaped = self.any_face + torch.einsum("bkhw,mhw->bkm", shape, slow)
+        return painted(torch.einsum("bnm,mhw->bnhw", key @ shaped, slow), self.basis)
+
+    def random_keys(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Who carries what, (count, n, m): the waves of a frequency carry messages at right angles."""
+        keys = torch.zeros(count, self.basis.shape[1], len(self.any_face))
+        for waves in self.frequencies:
+            keys[:, waves] = random_key(keys.shape[2], generator, count)[:, : len(waves)]
+        return keys
+
+    def one_key(self) -> Tensor:
+        """A key that is always the same, (n, m)."""
+        size = len(self.any_face)
+        return torch.eye(size)[torch.arange(self.basis.shape[1]) % size]
 
 
 def at_power(image: Tensor, power: float) -> Tensor:
@@ -127,6 +143,6 @@ def make_poisoner(
 ) -> PoisonGenerator | WaveGenerator:
     """PG as config.poisoner says, its initial weights from torch's generator."""
     width = settings.width
-    if settings.head == "Waves":
+    if isinstance(settings, PoisonerSettings) and settings.head == "Waves":
         return WaveGenerator(width, settings.periods, settings.keys > 0)
     return PoisonGenerator(width, settings.levels, settings.affine, settings.align_corners)

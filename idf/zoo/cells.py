@@ -22,6 +22,7 @@ from idf.zoo.grid import (
     SURROGATE,
     GridEditor,
     load_grid_poisoner,
+    poisoner_config,
     poisoner_name,
 )
 from idf.zoo.load import judged_domains, load_judge, make_editor, ships
@@ -159,6 +160,8 @@ def _published(
         poisoners[method] = load_grid_poisoner(config, method, seed, folder)
     if method == "untrained-pg":
         poisoners[method] = _untrained(config)
+    if method == "keyless-untrained":
+        poisoners[method] = _untrained(poisoner_config(config, "keyless", seed))
     surrogate = EDITORS[SURROGATE].load(config, folder)
     target, domains = None, config.domains
     if editor in EDITORS:
@@ -179,7 +182,7 @@ def depends_on_target(method: str) -> str:
     return "network" if method in ("tiles", "tiles-one-region") else ""
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _untrained(config: Config):
     return untrained_poisoner(config, open_faces(config, "validation"))
 

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from idf import metrics
 from idf.config import FilmPoisonerSettings, PoisonerSettings
 from idf.losses import infect
-from idf.networks import PoisonGenerator, TileGenerator, make_poisoner
-from idf.networks.poisoner import whitened
+from idf.networks import PoisonGenerator, WaveGenerator, make_poisoner
+from idf.networks.carriers import FINE, carriers, strengths
 
 
 def pictures(count, size):
@@ -77,31 +77,64 @@ def test_an_affine_poisoner_may_become_a_brightness_slider():
     assert not [name for name in bounded if name in ("last.1.weight", "last.1.bias")]
 
 
-@pytest.mark.parametrize("periods", [(4,), (2, 4)])
-def test_tiles_are_within_tau_bounded_and_nearly_without_grey(periods):
+def waves(**settings):
     torch.manual_seed(0)
-    settings = PoisonerSettings(head="Tiles", width=8, periods=periods)
-    poisoner, x = make_poisoner(settings).train(), pictures(4, 32)
+    return make_poisoner(PoisonerSettings(head="Waves", width=8, **settings)).train()
+
+
+def seeded(number):
+    return torch.Generator().manual_seed(number)
+
+
+@pytest.mark.parametrize("periods", [(4,), (2, 4)])
+def test_waves_are_within_tau_at_34_db_and_nearly_without_grey(periods):
+    poisoner, x = waves(periods=periods, keys=1), pictures(4, 64)
     delta = poisoner(x)
-    assert isinstance(poisoner, TileGenerator) and delta.shape == x.shape
+    assert isinstance(poisoner, WaveGenerator) and delta.shape == x.shape
     assert delta.abs().max() <= 1
-    assert 0.05 < delta.square().mean() <= torch.tanh(torch.tensor(1.0)).square() + 1e-4
+    psnr = 10 * torch.log10(4 / (0.05**2 * delta.square().mean((1, 2, 3))))
+    assert psnr.min() > 34 and psnr.max() < 34.5
     assert delta.mean(1).abs().mean() < 0.3 * delta.abs().mean()
 
 
-def test_whitening_leaves_no_wave_weak_and_no_two_together():
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.eye(30) + 0.05 * torch.randn(3, 30, 30, generator=generator)
-    mixed = mixing @ torch.randn(3, 30, 256, generator=generator)
-    h = whitened((5 + mixed).view(3, 30, 16, 16)).flatten(2)
-    covariance = h @ h.mT / h.shape[2]
-    assert_close(covariance, torch.eye(30).expand(3, -1, -1), atol=0.01, rtol=0)
-    assert h.mean(2).abs().max() < 1e-4
+def test_waves_lie_in_the_lock():
+    delta = waves(keys=1)(pictures(2, 64))
+    inside = strengths(delta, carriers(4, FINE)).square().sum() / delta.square().sum()
+    assert inside > 0.9
+
+
+def test_each_picture_has_a_key_of_its_own():
+    poisoner, x = waves(keys=1), pictures(1, 64).expand(2, -1, -1, -1)
+    delta = poisoner(x, seeded(1))
+    assert torch.equal(delta, poisoner(x, seeded(1)))
+    alike = torch.cosine_similarity(delta[0].flatten(), delta[1].flatten(), dim=0)
+    assert alike.abs() < 0.3
+
+
+def test_waves_of_one_frequency_carry_messages_at_right_angles():
+    branch = waves(keys=1).branches[0]
+    keys = branch.random_keys(3, seeded(0))
+    assert keys.shape == (3, 22, 15) and [len(w) for w in branch.frequencies].count(4) == 4
+    for one in branch.frequencies:
+        assert_close(keys[:, one] @ keys[:, one].mT, torch.eye(len(one)).expand(3, -1, -1))
+    assert (keys[0] - keys[1]).abs().max() > 0.1
+
+
+def test_without_keys_nothing_is_random():
+    poisoner, x = waves(keys=0), pictures(2, 64)
+    assert torch.equal(poisoner(x, seeded(1)), poisoner(x, seeded(2)))
+
+
+def test_a_trained_wave_generator_looks_at_the_face():
+    poisoner, x = waves(keys=0), pictures(2, 64)
+    nn.init.normal_(poisoner.branches[0].shape.weight, std=1.0)
+    delta = poisoner(x)
+    assert (delta[0] - delta[1]).abs().mean() > 0.01
 
 
 def test_a_flat_picture_is_no_trouble():
-    poisoner = make_poisoner(PoisonerSettings(head="Tiles", width=8, periods=(4,)))
+    poisoner = waves(keys=1)
     delta = poisoner(torch.full((1, 3, 32, 32), 0.3))
     assert torch.isfinite(delta).all()
     delta.sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in poisoner.parameters())
+    assert all(torch.isfinite(p.grad).all() for p in poisoner.parameters() if p.grad is not None)

@@ -7,6 +7,7 @@ from idf.config import DOMAINS, load_config
 from idf.data.faces import open_faces
 from idf.zoo import grid
 from idf.zoo.grid import EDITORS, POISONERS
+from idf.zoo.manifest import read_manifest
 
 CONFIG = load_config("smoke", **{"editor.iterations": 2})
 
@@ -45,6 +46,27 @@ def test_forgers_have_faces_of_their_own(name, part, monkeypatch, tmp_path):
     written = {file.stem for file in tmp_path.glob("*.safetensors")}
     critic = {"critic_Res6_SD_0"} if part == "surrogate" else set()
     assert written == {f"editor_{name}", *critic}
+
+
+def test_a_training_that_begins_in_negative_is_begun_again(monkeypatch, tmp_path):
+    answers = iter([False, False, True])
+    monkeypatch.setattr(grid, "LOOK", 1)
+    monkeypatch.setattr(grid, "looks_upright", lambda run, faces: next(answers))
+    editor, work = EDITORS["editor_Res6_SD_1"], tmp_path / "work"
+    editor.train(CONFIG, work, tmp_path)
+    entry = read_manifest(tmp_path)[editor.name]
+    assert entry["attempt"] == 2 and entry["seed"] == editor.config(CONFIG).seed
+    assert sorted(p.name for p in work.iterdir()) == [
+        editor.name,
+        f"{editor.name}-1",
+        f"{editor.name}-2",
+    ]
+
+    # a stopped training goes on with the attempt that it had come to
+    again = iter([False, False, True])
+    monkeypatch.setattr(grid, "looks_upright", lambda run, faces: next(again))
+    editor.train(CONFIG, work, tmp_path / "again")
+    assert read_manifest(tmp_path / "again")[editor.name]["sha256"] == entry["sha256"]
 
 
 def test_all_pgs_have_the_papers_ratio_of_steps():
