@@ -89,7 +89,7 @@ def test_alternation_moves_sm_and_its_absence_does_not(method, monkeypatch, tmp_
         return runs[-1]
 
     monkeypatch.setattr(grid, "make_training", kept)
-    config = CONFIG.changed(**{"editor.iterations": 50})
+    config = CONFIG.changed(**{"editor.iterations": 100})
     grid.train_grid_poisoner(config, method, 0, tmp_path / "work", tmp_path)
     before = EDITORS["editor_Res6_SD_0"].load(CONFIG, tmp_path)
     same = all(
