@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idf.networks.carriers import FINE, carriers, painted, random_key, strengths
+from idf.networks.carriers import carriers, painted, random_key, strengths
 from idf.networks.pix2pix import SkipLevel
 
 
@@ -29,7 +29,7 @@ def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:
 
 def lock(editor: nn.Module) -> Tensor:
     """The waves in which an editor can hide codes, as its strides say: a basis as of carriers."""
-    return carriers(period(editor), FINE)
+    return carriers(period(editor))
 
 
 def period(editor: nn.Module) -> int:

@@ -1,6 +1,5 @@
 """The waves of colour in which editors hide codes: a basis of them, and an image's part in it."""
 
-import itertools
 import math
 from functools import cache
 
@@ -8,47 +7,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FINE = 1 / 4  # cycles per pixel: measured, nearly all codes lie in finer waves (notebook 04)
 # two axes of colour, orthogonal to grey and to each other: red against green, both against blue
 COLOURS = F.normalize(torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]))
 
 
 @cache
-def carriers(period: int, coarsest: float = 0.0) -> Tensor:
+def carriers(period: int) -> Tensor:
     """All waves of colour that repeat after `period` px: an orthonormal basis (3 * period^2, n).
 
-    A column is a period x period tile, in pixel_unshuffle's order. Its frequency is more than
-    `coarsest` cycles per pixel, a multiple of 1 / period along each axis; the three channels sum to
-    0 (no grey), and so do the pixels (no mean). n is 2 * 15 for a period of
-    4 px, 2 * 11 of them FINE.
+    A column is a period x period tile, in pixel_unshuffle's order. The three channels sum to 0 (no
+    grey), and so do the pixels (no mean): n = 2 * (period^2 - 1), 30 for a period of 4 px.
     """
     # Hartley's waves, cos + sin: real, orthonormal, one for each frequency
     steps = torch.arange(period)
     phase = 2 * math.pi / period * steps[:, None] * steps
     phase = phase[:, None, :, None] + phase[None, :, None, :]  # frequencies (a, b), pixels (i, j)
-    waves = (phase.cos() + phase.sin()) / period
-    chosen = [waves[a, b].flatten() for a, b in _frequencies(period, coarsest)]
-    return torch.kron(COLOURS.T.contiguous(), torch.stack(chosen, dim=1))
+    waves = ((phase.cos() + phase.sin()) / period).flatten(2).flatten(0, 1)
+    return torch.kron(COLOURS.T.contiguous(), waves[1:].T.contiguous())
 
 
-def same_frequency(period: int, coarsest: float = 0.0) -> list[list[int]]:
+@cache
+def same_frequency(period: int) -> tuple[tuple[int, ...], ...]:
     """The columns of `carriers` that differ in phase and colour only, frequency by frequency."""
-    frequencies = _frequencies(period, coarsest)
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, (a, b) in enumerate(frequencies):
-        one = min((a, b), (-a % period, -b % period))  # f and -f are two phases of one wave
-        groups.setdefault(one, []).extend([i, i + len(frequencies)])
-    return list(groups.values())
-
-
-def _frequencies(period: int, coarsest: float) -> list[tuple[int, int]]:
-    """Above `coarsest` cycles per pixel, in units of 1 / period; not the mean."""
-
-    def size(a: int, b: int) -> float:
-        return math.hypot(min(a, period - a), min(b, period - b)) / period
-
-    pairs = itertools.product(range(period), repeat=2)
-    return [(a, b) for a, b in pairs if size(a, b) > coarsest + 1e-6]
+    groups: dict[int, list[int]] = {}
+    for i in range(1, period**2):
+        a, b = divmod(i, period)
+        opposite = -a % period * period + -b % period  # f and -f are two phases of one wave
+        groups.setdefault(min(i, opposite), []).extend([i - 1, i - 1 + period**2 - 1])
+    return tuple(tuple(group) for group in groups.values())
 
 
 @cache

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from idf.config import FilmPoisonerSettings, PoisonerSettings
 from idf.networks.carriers import (
-    FINE,
     carriers,
     messages,
     painted,
@@ -59,7 +58,7 @@ class PoisonGenerator(nn.Module):
 
 
 POWER = 0.63  # mean square of delta: a PSNR of 34 dB at eps .05
-SLOWEST = 4  # half-periods along each axis: what an editor reads changes slowly
+SLOWEST = 3  # half-periods along each axis: what an editor reads changes slowly
 
 
 class WaveGenerator(nn.Module):
@@ -100,8 +99,8 @@ class WaveBranch(nn.Module):
 
     def __init__(self, period: int, width: int):
         super().__init__()
-        self.basis = carriers(period, FINE)
-        self.frequencies = same_frequency(period, FINE)
+        self.basis = carriers(period)
+        self.frequencies = same_frequency(period)
         count = SLOWEST**2 - 1
         layers: list[nn.Module] = [nn.PixelUnshuffle(period)]
         for inputs in (3 * period**2, width, width, width):

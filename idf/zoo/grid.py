@@ -99,7 +99,7 @@ PAPER = {"editor.n_critic": 5, "poisoner.every": 1, "poisoner.lr": 5e-4}
 KEYLESS = PAPER | {
     "poisoner.head": "Waves",
     "poisoner.keys": 1,
-    "poisoner.cap": 0.15,  # about where a DSR counts: more for the moved would be at others' cost
+    "poisoner.cap": 0.2,  # a little above where a DSR counts, so that the unmoved are moved
 }
 POISONERS = {"ours": PAPER, "ours-no-ats": PAPER, "keyless": KEYLESS, "keyless-no-ats": KEYLESS}
 

@@ -9,7 +9,7 @@ from idf import metrics
 from idf.config import FilmPoisonerSettings, PoisonerSettings
 from idf.losses import infect
 from idf.networks import PoisonGenerator, WaveGenerator, make_poisoner
-from idf.networks.carriers import FINE, carriers, strengths
+from idf.networks.carriers import carriers, strengths
 
 
 def pictures(count, size):
@@ -99,7 +99,7 @@ def test_waves_are_within_tau_at_34_db_and_nearly_without_grey(periods):
 
 def test_waves_lie_in_the_lock():
     delta = waves(keys=1)(pictures(2, 64))
-    inside = strengths(delta, carriers(4, FINE)).square().sum() / delta.square().sum()
+    inside = strengths(delta, carriers(4)).square().sum() / delta.square().sum()
     assert inside > 0.9
 
 
@@ -114,7 +114,7 @@ def test_each_picture_has_a_key_of_its_own():
 def test_waves_of_one_frequency_carry_messages_at_right_angles():
     branch = waves(keys=1).branches[0]
     keys = branch.random_keys(3, seeded(0))
-    assert keys.shape == (3, 22, 15) and [len(w) for w in branch.frequencies].count(4) == 4
+    assert keys.shape == (3, 30, 8) and [len(w) for w in branch.frequencies].count(4) == 6
     for one in branch.frequencies:
         assert_close(keys[:, one] @ keys[:, one].mT, torch.eye(len(one)).expand(3, -1, -1))
     assert (keys[0] - keys[1]).abs().max() > 0.1
