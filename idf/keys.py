@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idf.networks.carriers import carriers, painted, random_key, strengths
+from idf.networks.carriers import carriers, painted, strengths
 from idf.networks.pix2pix import SkipLevel
 
 

@@ -1,7 +1,5 @@
 """PG, the generator of the perturbation."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -119,7 +117,7 @@ class WaveBranch(nn.Module):
         return painted(torch.einsum("bnm,mhw->bnhw", key @ shaped, slow), self.basis)
 
     def random_keys(self, count: int, generator: torch.Generator | None) -> Tensor:
-        """Who carries what, (count, n, m): the waves of a frequency carry messages at right angles."""
+        """Who carries what, (count, n, m): those of one frequency carry messages at right angles."""
         keys = torch.zeros(count, self.basis.shape[1], len(self.any_face))
         for waves in self.frequencies:
             keys[:, waves] = random_key(keys.shape[2], generator, count)[:, : len(waves)]
