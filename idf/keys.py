@@ -2,8 +2,8 @@
 
 An editor whose forgery must lead back to x (L_rec) hides in y what y does not show, as faint waves
 of colour (Chu et al. 2017). Which waves it *can* use, its strides say: the lock. Which it does use,
-its training says: the key. PG learns one key by heart, unless its part of the image is turned by a
-random key in each step.
+its training says: the key. PG learns one key by heart, unless each of its pictures has a random one
+(networks.WaveGenerator).
 """
 
 import math
@@ -11,8 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idf.networks.carriers import carriers, painted, strengths
+from idf.networks.carriers import carriers, painted, random_key, strengths
 from idf.networks.pix2pix import SkipLevel
+
+__all__ = ["carriers", "lock", "painted", "period", "random_key", "strengths", "turn"]
 
 
 def turn(delta: Tensor, basis: Tensor, key: Tensor) -> Tensor:

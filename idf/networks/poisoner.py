@@ -117,7 +117,7 @@ class WaveBranch(nn.Module):
         return painted(torch.einsum("bnm,mhw->bnhw", key @ shaped, slow), self.basis)
 
     def random_keys(self, count: int, generator: torch.Generator | None) -> Tensor:
-        """Who carries what, (count, n, m): those of one frequency carry messages at right angles."""
+        """Who carries what, (count, n, m); waves of one frequency never carry the same."""
         keys = torch.zeros(count, self.basis.shape[1], len(self.any_face))
         for waves in self.frequencies:
             keys[:, waves] = random_key(keys.shape[2], generator, count)[:, : len(waves)]
