@@ -28,7 +28,7 @@ POISONERS = {
     "ours-queries": "poisoner_queries",
 }
 # what Table 1 alone has (`idf table1`)
-ELSEWHERE = ("keyless", "keyless-no-ats", "ruiz-per-class")
+ELSEWHERE = ("keyless", "keyless-no-ats", "keyless-untrained", "ruiz-per-class")
 MEASURED = tuple(
     name for name in of_scenario(1) if name not in ELSEWHERE and not name.startswith("tiles")
 )

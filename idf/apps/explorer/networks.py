@@ -29,7 +29,8 @@ class RememberingPoisoner(nn.Module):
         # a tensor is known again by its identity, and face.face_of gives the same one each time
         self.perturbation = lru_cache(maxsize=32)(self.compute)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """delta (B, 3, S, S); these PGs are not random."""
         return self.perturbation(x)
 
     @torch.no_grad()
