@@ -40,7 +40,7 @@ class Nothing(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
-    def forward(self, x):
+    def forward(self, x, generator=None):
         return torch.zeros_like(x)
 
 
