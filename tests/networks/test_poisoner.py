@@ -137,4 +137,4 @@ def test_a_flat_picture_is_no_trouble():
     delta = poisoner(torch.full((1, 3, 32, 32), 0.3))
     assert torch.isfinite(delta).all()
     delta.sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in poisoner.parameters() if p.grad is not None)
+    assert all(torch.isfinite(p.grad).all() for p in poisoner.parameters())
