@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from idf import losses, metrics
-from idf.config import HAIR, Config
+from idf.config import HAIR, Config, UserError
 from idf.data.faces import Faces, open_faces
 from idf.editing import Training, make_training, train, train_editor, train_target
 from idf.training import make_accelerator
@@ -57,6 +57,10 @@ class GridEditor:
             train_target(run, faces, folder=folder, until=LOOK)
             if own.editor.iterations <= LOOK or looks_upright(run, faces):
                 break
+        else:
+            raise UserError(
+                f"{self.name}: {ATTEMPTS} trainings in a row began in negative: lower editor.lr."
+            )
         train_target(run, faces, folder=folder)
         more = {"network": self.network, "setting": self.setting, "attempt": attempt}
         export(own, out, self.name, run.surrogate, run.iteration, run.seconds, more)

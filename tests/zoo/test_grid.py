@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idf.config import DOMAINS, load_config
+from idf.config import DOMAINS, UserError, load_config
 from idf.data.faces import open_faces
 from idf.zoo import grid
 from idf.zoo.grid import EDITORS, POISONERS
@@ -67,6 +67,14 @@ def test_a_training_that_begins_in_negative_is_begun_again(monkeypatch, tmp_path
     monkeypatch.setattr(grid, "looks_upright", lambda run, faces: next(again))
     editor.train(CONFIG, work, tmp_path / "again")
     assert read_manifest(tmp_path / "again")[editor.name]["sha256"] == entry["sha256"]
+
+
+def test_trainings_that_all_begin_in_negative_are_given_up_in_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(grid, "LOOK", 1)
+    monkeypatch.setattr(grid, "looks_upright", lambda run, faces: False)
+    with pytest.raises(UserError, match="5 trainings in a row began in negative: lower editor.lr"):
+        EDITORS["editor_Res6_SD_1"].train(CONFIG, tmp_path / "work", tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_all_pgs_have_the_papers_ratio_of_steps():
