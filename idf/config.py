@@ -53,34 +53,22 @@ Domains = Annotated[Names, Field(max_length=10, description="one to ten attribut
 
 
 class EditorSettings(Settings):
-    """Stage A: the surrogate SM and its critic D_A (StarGAN). The target M has the same recipe."""
+    """An editor and its critic D_A (StarGAN): the surrogate SM in stage A, the forger's M."""
 
     width: Count = 64
     width_d: Count = 64
     batch: Count = 16
-    iterations: Length = 30_000  # of Algorithm 1
+    iterations: Length = 200_000
     n_critic: Count = 5
     lr: Rate = 1e-4
     lr_d: Rate = 1e-4
-    decay: Share = 0.0  # share of the iterations, at their end, over which lr falls to 0
+    decay: Share = 0.5  # share of the iterations, at their end, over which lr falls to 0
     lambda_cls: Weight = 1.0
     lambda_rec: Weight = 10.0
     lambda_gp: Weight = 10.0
     # not in StarGAN:
-    augment: bool = False  # D_A sees shifted faces of changed light, lest it learn photos by heart
     robust: Weight = 0.0  # D_A also classes faces moved by up to this against its class head
     noise: Weight = 0.0  # strength of noise on y before it leads back to x: against hidden codes
-    lambda_idt: Weight = 0.0  # |x - SM(x, c)|: against forgeries in negative
-    idt_share: Share = 1.0  # share of the iterations, from the start, in which lambda_idt acts
-    balance: bool = False  # draw images so that both values of every domain come equally often
-
-
-class TargetSettings(Settings):
-    """The forger's editor M: the recipe of EditorSettings at this length."""
-
-    network: Literal["Res6", "Res9", "CNet", "UNet128"] = "Res6"
-    iterations: Length = 200_000
-    decay: Share = 0.5
 
 
 class NetworkSettings(Settings):
@@ -96,8 +84,10 @@ class NetworkSettings(Settings):
 
 
 class PoisonerSettings(NetworkSettings):
-    """Stage B."""
+    """Algorithm 1: PG in stage B, beside SM."""
 
+    iterations: Length = 30_000
+    decay: Share = 0.0  # share of the iterations, at their end, over which all rates fall to 0
     every: Count = 1  # stage B runs in every `every`-th iteration
     batch: Count = 16  # images of the batch that stage B takes
     lr: Rate = 1e-4
@@ -136,7 +126,6 @@ class Config(Settings):
     domains: Domains = ()  # empty: DOMAINS[dataset]["SD"]
 
     editor: EditorSettings = EditorSettings()
-    target: TargetSettings = TargetSettings()
     poisoner: PoisonerSettings = PoisonerSettings()
     judge: JudgeSettings = JudgeSettings()
 
@@ -155,7 +144,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _check_poisoner(self.poisoner, self.size, self.editor.batch, "editor")
+        _check_levels(self.poisoner, self.size)
         uneven = [period for period in self.poisoner.periods if self.size % period]
         if uneven:
             raise ValueError(
@@ -254,22 +243,21 @@ class FilmConfig(Settings):
             raise ValueError(
                 f"forger.layers_d={layers} halves {self.size} px too often: use a smaller number"
             )
-        _check_poisoner(self.poisoner, self.size, self.forger.batch, "forger")
+        _check_levels(self.poisoner, self.size)
+        if self.poisoner.batch > self.forger.batch:
+            raise ValueError(
+                f"poisoner.batch={self.poisoner.batch} is more than forger.batch="
+                f"{self.forger.batch}, of which stage B takes its images: use a smaller number, or "
+                "a larger batch"
+            )
         return self
 
 
-def _check_poisoner(
-    settings: PoisonerSettings | FilmPoisonerSettings, size: int, batch: int, other: str
-) -> None:
+def _check_levels(settings: PoisonerSettings | FilmPoisonerSettings, size: int) -> None:
     levels = settings.levels
     if size % 2 ** (levels - 1):
         raise ValueError(
             f"poisoner.levels={levels} halves {size} px too often: use at most {size.bit_length()}"
-        )
-    if settings.batch > batch:
-        raise ValueError(
-            f"poisoner.batch={settings.batch} is more than {other}.batch={batch}, of which stage B "
-            "takes its images: use a smaller number, or a larger batch"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idf import losses
-from idf.aids import adversarial_faces, augment
+from idf.aids import adversarial_faces
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
 from idf.networks import (
@@ -94,9 +94,6 @@ def update_d_a(
     with run.accelerator.autocast():
         with torch.no_grad():  # D_A's step must not reach SM
             y = run.surrogate(x, c_trg)
-        if editor.augment:
-            x = augment(x, run.generator)
-            y = augment(y, run.generator)
         labelled = x
         if editor.robust:
             moved = adversarial_faces(run.d_a, x, c, editor.robust, run.generator)
@@ -120,20 +117,15 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
     editor = run.config.editor
     with weights_fixed(run.d_a), run.accelerator.autocast():
         y = run.surrogate(x, c_trg)
-        scores, logits = run.d_a(augment(y, run.generator) if editor.augment else y)
+        scores, logits = run.d_a(y)
         adv = losses.adversarial_loss(scores)
         cls = losses.classification(logits, c_trg)
         if editor.noise:  # what is hidden in y drowns (Bashkirova et al. 2019)
             y = y + editor.noise * torch.randn(y.shape, generator=run.generator).to(y)
         rec = losses.reconstruction_loss(x, run.surrogate(y, c))
-        terms = {"sm_adv": adv, "sm_cls": cls, "sm_rec": rec}
         loss = adv + editor.lambda_cls * cls + editor.lambda_rec * rec
-        if editor.lambda_idt and run.iteration < editor.idt_share * editor.iterations:
-            idt = losses.identity_loss(x, run.surrogate(x, c))
-            terms["sm_idt"] = idt
-            loss = loss + editor.lambda_idt * idt
         run.step(run.surrogate, loss)
-    return terms
+    return {"sm_adv": adv, "sm_cls": cls, "sm_rec": rec}
 
 
 # Stage B: PG learns to spoil the edits
@@ -222,13 +214,10 @@ def forgery_distance(run: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -
 # The loops
 
 
-def draw(run: Training, faces: Faces) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def draw(run: Training, faces: Faces, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """This iteration's faces x, labels c, their permutation c_trg, and alphas for D_A and D_B."""
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    editor = run.config.editor
-    x, c = faces.batch(
-        run.iteration, editor.batch, run.seed, balance=editor.balance, rank=rank, world=world
-    )
+    x, c = faces.batch(run.iteration, size, run.seed, rank=rank, world=world)
     c_trg = c[torch.randperm(len(c), generator=run.generator)]
     alpha_a, alpha_b = torch.rand(2, len(x), 1, 1, 1, generator=run.generator)
     return tuple(t.to(run.device) for t in (x, c, c_trg, alpha_a, alpha_b))
@@ -245,29 +234,29 @@ def snapshot(run: Training) -> tuple[nn.Module, nn.Module] | None:
 def train(
     run: Training, faces: Faces, validation: Faces, stage_a: StageA | None = train_editor, **options
 ) -> Training:
-    """Algorithm 1: SM and PG by turns, up to config.editor.iterations.
+    """Algorithm 1: SM and PG by turns, up to config.poisoner.iterations.
 
     stage_a: train_editor as in the paper; imitate(M), with queries; or None: PG alone, against the
     given, frozen SM (the dagger of Table 1). options: folder, until, watch, quiet of Run.loop.
     """
-    config = run.config
-    pg = config.poisoner
+    pg = run.config.poisoner
+    batch_a, batch_b = run.config.editor.batch, pg.batch
     validation_batch = validation.batch(0, min(16, len(validation)), 0, flip=False)
     x_val, c_val = (t.to(run.device) for t in validation_batch)
 
     run.identity["stage_a"] = getattr(stage_a, "__name__", "none")
-    for iteration in run.loop(config.editor.iterations, config.editor.decay, **options):
-        x, c, c_trg, alpha_a, alpha_b = draw(run, faces)
+    for iteration in run.loop(pg.iterations, pg.decay, **options):
+        x, c, c_trg, alpha_a, alpha_b = draw(run, faces, max(batch_a, batch_b))
         infects = iteration % pg.every == 0
         before = snapshot(run) if infects else None  # SM_{i-1} and D_A_{i-1}
 
         # Stage A, lines 3 to 9: SM learns from clean faces
         if stage_a:
-            run.record(stage_a(run, x, c, c_trg, alpha_a))
+            run.record(stage_a(run, *(t[:batch_a] for t in (x, c, c_trg, alpha_a))))
 
         # Stage B, lines 10 to 18: PG learns through SM
         if infects:
-            x, c, alpha_b = x[: pg.batch], c[: pg.batch], alpha_b[: pg.batch]
+            x, c, alpha_b = x[:batch_b], c[:batch_b], alpha_b[:batch_b]
             run.record(update_d_b(run, x, alpha_b))
             run.record(update_poisoner(run, x, c, before))
 
@@ -278,11 +267,11 @@ def train(
 
 
 def train_target(run: Training, faces: Faces, **options) -> Training:
-    """Stage A alone: an editor without any defence, as the forger's M is. PG stays untrained."""
+    """Stage A alone, up to config.editor.iterations: SM, or the forger's M. PG stays untrained."""
     editor = run.config.editor
     for part in ("preset", "poisoner", "judge"):  # they do not make it another training
         run.identity.pop(part, None)
     for _ in run.loop(editor.iterations, editor.decay, **options):
-        x, c, c_trg, alpha_a, _ = draw(run, faces)
+        x, c, c_trg, alpha_a, _ = draw(run, faces, editor.batch)
         run.record(train_editor(run, x, c, c_trg, alpha_a))
     return run

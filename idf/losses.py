@@ -103,11 +103,6 @@ def reconstruction_loss(x: Tensor, x_cycled: Tensor) -> Tensor:
     return at_least_fp32((x - x_cycled).abs()).mean()
 
 
-def identity_loss(x: Tensor, y: Tensor) -> Tensor:
-    """L_idt (CycleGAN, not in StarGAN): mean |x - SM(x, c)|, asked for what the face shows."""
-    return reconstruction_loss(x, y)
-
-
 def imitation_loss(answer: Tensor, y: Tensor) -> Tensor:
     """Mean |M(x, c) - SM(x, c)|, for a surrogate that learns M's answers to queries."""
     return reconstruction_loss(answer, y)

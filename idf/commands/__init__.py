@@ -22,7 +22,6 @@ COMMANDS = {
     "weights": "Train the shipped weights again.",
     "film-weights": "Train the shipped weights of the film scenario again.",
     "protect-results": "Measure the protection of photos, write data/results/protect.json.",
-    "results": "Measure the defence, write data/results/.",
     "table1": "Measure Table 1, write data/results/table1.json.",
     "reenact": "Measure the poisoning of films, write data/results/.",
 }

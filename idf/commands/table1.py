@@ -9,7 +9,6 @@ import typer
 
 from idf.commands.options import Data, Preset, check_choices, find_data
 from idf.commands.readme import write_table
-from idf.commands.results import DATASETS, FULL_EPS
 from idf.config import RESULTS, ROOT, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
@@ -20,10 +19,13 @@ from idf.zoo.grid import EDITORS, NETWORKS
 from idf.zoo.manifest import command
 
 FILE = RESULTS / "table1.json"
+DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
 STRENGTHS = (0.02, 0.05)
+FULL_EPS = STRENGTHS[-1]
 METHODS_MEASURED = (
     "ours",
     "ours-no-ats",
+    "ours-queries",
     "keyless",
     "keyless-no-ats",
     "keyless-untrained",

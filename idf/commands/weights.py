@@ -16,13 +16,11 @@ from idf.commands.options import (
     parse_settings,
 )
 from idf.config import ROOT, WEIGHTS, load_config
-from idf.zoo.recipes import ALL, RECIPES
+from idf.zoo.recipes import ALL
 
 Only = Annotated[
     list[str],
-    typer.Option(
-        metavar="NAME ...", help=f"Of {', '.join(ALL)}; by default the first {len(RECIPES)}."
-    ),
+    typer.Option(metavar="NAME ...", help=f"Of {', '.join(ALL)}; by default all, in this order."),
 ]
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="By default data/weights/<data set>.")]
 
@@ -36,14 +34,14 @@ def main(
     work: Work = "",
     out: Out = "",
 ) -> int:
-    """Trains and exports. The target is trained with seed + 100."""
+    """Trains and exports. A forger of number n is trained with seed + 100 n."""
     check_choices("--only", only, ALL)
     options = {"preset": "--preset", "data_root": "--data", "seed": "--seed"}
     settings = parse_settings(changes, options)
     config = load_config(preset, data_root=find_data(data), seed=seed, **settings)
     checkpoints = Path(work or ROOT / "runs" / "weights" / f"{preset}-{config.dataset}")
     weights = Path(out or WEIGHTS / config.dataset)
-    for name in only or RECIPES:
+    for name in only or ALL:
         print(
             f"{name}: {config.dataset}, preset {preset}, checkpoints in {checkpoints / name}",
             flush=True,

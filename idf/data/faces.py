@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,6 @@ class Faces(torch.utils.data.Dataset):
         size: int,
         seed: int,
         flip: bool = True,
-        balance: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> tuple[Tensor, Tensor]:
@@ -59,37 +58,18 @@ class Faces(torch.utils.data.Dataset):
 
         A function of its arguments alone, so that a resumed training sees the same batches as an
         unbroken one. The faces come in one permutation after the other; process `rank` of `world`
-        takes its slice of size * world. flip: mirror each face by chance. balance: draw with
-        replacement instead, a face weighing the sum of its labels' inverse frequencies.
+        takes its slice of size * world. flip: mirror each face by chance.
         """
         whole = size * world
         mine = slice(rank * size, (rank + 1) * size)
         random = np.random.default_rng((1, seed, iteration))
         mirrored = random.random(whole)[mine] < 0.5
 
-        # which faces
-        if balance:
-            index = self._drawn_by_weight(random.random(whole)[mine])
-        else:
-            index = batch_indices(iteration, whole, len(self), seed)[mine]
-
-        # their pictures, some of them mirrored, and labels
+        index = batch_indices(iteration, whole, len(self), seed)[mine]
         images = self.images[index]
         if flip:
             images[mirrored] = images[mirrored][..., ::-1]
         return to_model(images), self.labels[torch.from_numpy(index)]
-
-    def _drawn_by_weight(self, u: np.ndarray) -> np.ndarray:
-        """The faces at u in [0, 1) of the way through their weights."""
-        index = np.searchsorted(self._cumulative_weights, u, side="right")
-        return index.clip(max=len(self) - 1)
-
-    @cached_property
-    def _cumulative_weights(self) -> np.ndarray:
-        positive = self.labels.double().mean(0)
-        frequency = torch.where(self.labels > 0.5, positive, 1 - positive)
-        weights = (1 / frequency).sum(1).cumsum(0)
-        return (weights / weights[-1]).numpy()
 
 
 def batch_indices(iteration: int, size: int, n: int, seed: int) -> np.ndarray:

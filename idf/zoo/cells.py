@@ -15,17 +15,16 @@ from idf.data.workers import worker_pool
 from idf.evaluation import Forger, clean_quality, defence, untrained_poisoner
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
-from idf.zoo.forgers import judge_for
+from idf.zoo.forgers import make_forger
 from idf.zoo.grid import (
     EDITORS,
     POISONERS,
-    SURROGATE,
-    GridEditor,
+    QUERIED,
     load_grid_poisoner,
     poisoner_config,
     poisoner_name,
 )
-from idf.zoo.load import judged_domains, load_judge, make_editor, ships
+from idf.zoo.load import SURROGATE, judged_domains, load_judge, make_editor, ships
 from idf.zoo.manifest import hardware, read_manifest
 
 
@@ -41,7 +40,7 @@ class Cell:
     def key(self, config: Config) -> tuple:
         """What tells its row from all others."""
         own = EDITORS[self.editor]
-        place = (config.dataset, config.size, own.network, own.setting, own.seed)
+        place = (config.dataset, config.size, own.kind, own.setting, own.seed)
         return (*place, self.method, self.eps, self.seed)
 
 
@@ -63,7 +62,7 @@ def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> st
 def measure(config: Config, cell: Cell, images: int, folder: Path | None = None) -> dict:
     """The row of one cell, on the first `images` held-out faces."""
     own = EDITORS[cell.editor]
-    forger, faces, facts = _forger(config, own, images, folder)
+    forger, faces, facts = _forger(config, cell.editor, images, folder)
     depends = depends_on_target(cell.method)
     editor = cell.editor if depends == "weights" else depends and own.network
     x_infected = _published(config, cell.method, cell.eps, cell.seed, editor, images, folder)
@@ -76,7 +75,7 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
         "dataset": config.dataset,
         "size": config.size,
         "method": cell.method,
-        "target": own.network,
+        "target": own.kind,
         "domains": own.setting,
         "target_seed": own.seed,
         "eps": cell.eps,
@@ -115,12 +114,11 @@ def measure_all(
 
 @lru_cache(maxsize=32)
 def _forger(
-    config: Config, own: GridEditor, images: int, folder: Path | None
+    config: Config, editor: str, images: int, folder: Path | None
 ) -> tuple[Forger, Faces, dict]:
     """An editor with the judge for its domains, its held-out faces, and its clean quality."""
-    domains = own.config(config).domains
-    editor, judge = own.load(config, folder), judge_for(config, domains, folder)
-    forger = Forger(own.network, own.setting, editor, domains, judge)
+    forger = make_forger(config, editor, folder)
+    domains = forger.domains
     faces = _faces(config, domains, images)
     accuracy = _judge_accuracy(config, images, folder)
     facts = {
@@ -204,7 +202,10 @@ def cells_that_ship(
         for seed in seeds if method in POISONERS else (0,):
             if method in POISONERS and not ships(folder, poisoner_name(method, seed)):
                 continue
-            cells += [Cell(name, method, eps, seed) for eps in strengths for name in there]
+            # whoever may query a forger does not ask for another's face
+            met = [QUERIED[seed]] if method == "ours-queries" else there
+            forgers = [name for name in there if name in met]
+            cells += [Cell(name, method, eps, seed) for eps in strengths for name in forgers]
     return cells
 
 

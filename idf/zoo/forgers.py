@@ -1,7 +1,6 @@
-"""Who forges in scenario 1: one table of attackers for results, notebooks, photos and explorer."""
+"""Who forges in scenario 1: an editor with the judge for its domains."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -9,97 +8,38 @@ from torch import Tensor, nn
 
 from idf.config import Config, UserError
 from idf.evaluation import Forger
-from idf.zoo.load import (
-    judged_domains,
-    load_judge,
-    load_surrogate,
-    load_target,
-    ships,
-    target_name,
-    with_other_domains,
-)
+from idf.zoo.grid import EDITORS, GridEditor
+from idf.zoo.load import judged_domains, load_judge, ships
 
 
-@dataclass(frozen=True)
-class Attacker:
-    """A forger of whom the defender knows more or less."""
-
-    key: str
-    target: str  # in stored rows
-    setting: str  # "SD": the surrogate's domains, "DD": others
-    heading: str  # of a column
-    label: str  # in figures and the explorer
-    about: str  # in a table
+def grid_editor(name: str) -> GridEditor:
+    """The editor of this name. Raises UserError, with the known names, for an unknown one."""
+    if name not in EDITORS:
+        raise UserError(f"Unknown forger {name!r}: use one of {', '.join(EDITORS)}.")
+    return EDITORS[name]
 
 
-_TABLE = (
-    Attacker("apart", "Res6", "SD", "apart", "Res6, trained apart", "trained apart (gray-box)"),
-    Attacker(
-        "tuned",
-        "Res6-tuned",
-        "SD",
-        "tuned",
-        "Res6, trained on from the surrogate",
-        "trained on from the surrogate's weights, with other faces",
-    ),
-    Attacker(
-        "surrogate",
-        "surrogate",
-        "SD",
-        "surrogate",
-        "the surrogate itself",
-        "the surrogate itself (white-box)",
-    ),
-    Attacker(
-        "apart-DD",
-        "Res6",
-        "DD",
-        "apart, DD",
-        "Res6, other domains (DD)",
-        "trained apart on domains that PG never met",
-    ),
-)
-ATTACKERS = {one.key: one for one in _TABLE}
+def editors_that_ship(
+    config: Config, names: Iterable[str] = EDITORS, folder: Path | None = None
+) -> list[str]:
+    """Those of `names` whose weights lie in folder (config.weights by default)."""
+    return [name for name in names if ships(folder or config.weights, name)]
 
 
-def domains_config(config: Config, key: str) -> Config:
-    """config with the domains of this attacker. Raises UserError for an unknown one."""
-    if key not in ATTACKERS:
-        raise UserError(f"Unknown forger {key!r}: use one of {', '.join(ATTACKERS)}.")
-    return with_other_domains(config) if ATTACKERS[key].setting == "DD" else config
+def make_forger(config: Config, name: str, folder: Path | None = None) -> Forger:
+    """One editor with the judge for its domains."""
+    own = grid_editor(name)
+    domains = own.config(config).domains
+    judge = judge_for(config, domains, folder)
+    return Forger(own.kind, own.setting, own.load(config, folder), domains, judge)
 
 
-def load_attacker(config: Config, key: str, folder: Path | None = None) -> nn.Module:
-    """The editor of one attacker, frozen."""
-    own = domains_config(config, key)
-    if key == "surrogate":
-        return load_surrogate(own, folder)[0]
-    return load_target(own, folder, tuned=key == "tuned")
-
-
-def attackers_that_ship(config: Config, folder: Path | None = None) -> list[str]:
-    """The keys of ATTACKERS whose weights lie in folder (config.weights by default)."""
-    folder = folder or config.weights
-    files = {
-        "apart": target_name(config),
-        "tuned": target_name(config, tuned=True),
-        "surrogate": "surrogate",
-        "apart-DD": target_name(with_other_domains(config)),
-    }
-    return [key for key in ATTACKERS if ships(folder, files[key])]
-
-
-def make_forger(config: Config, key: str, folder: Path | None = None) -> Forger:
-    """One attacker with the judge for its domains."""
-    own = domains_config(config, key)
-    attacker = ATTACKERS[key]
-    return Forger(
-        attacker.target,
-        attacker.setting,
-        load_attacker(config, key, folder),
-        own.domains,
-        judge_for(config, own.domains, folder),
-    )
+def make_forgers(
+    config: Config, names: Iterable[str], folder: Path | None = None
+) -> dict[str, Forger]:
+    """{name: forger} of those whose weights are there."""
+    there = editors_that_ship(config, names, folder)
+    return {name: make_forger(config, name, folder) for name in there}
 
 
 def judge_for(
@@ -112,9 +52,3 @@ def judge_for(
 
 def _columns_of(judge: nn.Module, columns: list[int], x: Tensor) -> Tensor:
     return judge(x)[:, columns]
-
-
-def make_forgers(config: Config, folder: Path | None = None) -> dict[str, Forger]:
-    """{key: forger} of all attackers whose weights are there."""
-    keys = attackers_that_ship(config, folder)
-    return {key: make_forger(config, key, folder) for key in keys}

@@ -1,7 +1,8 @@
-"""The editors behind Table 1: four architectures, two sets of domains, several seeds.
+"""What Table 1 is made of: editors of four architectures and two sets of domains, and the PGs.
 
-All have one recipe, StarGAN's as the preset has it, and differ in seed and faces alone. Seed 0 is
-the defender's, trained on the surrogate's faces; the others are forgers', on the target's.
+All editors have one recipe, StarGAN's as the preset has it, and differ in seed and faces alone.
+Seed 0 is the defender's, trained on the surrogate's faces; the others are forgers', on the
+target's.
 """
 
 from dataclasses import dataclass
@@ -14,9 +15,21 @@ from idf import losses, metrics
 from idf.config import HAIR, Config, UserError
 from idf.data.faces import Faces, open_faces
 from idf.editing import Training, make_training, train, train_editor, train_target
+from idf.imitation import imitate
 from idf.training import make_accelerator
-from idf.zoo.load import load_critic, load_editor, load_poisoner, with_other_domains
+from idf.zoo.load import (
+    CRITIC,
+    SURROGATE,
+    load_editor,
+    load_poisoner,
+    load_surrogate,
+    with_other_domains,
+)
 from idf.zoo.manifest import export
+
+NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
+
+# The editors
 
 
 @dataclass(frozen=True)
@@ -26,11 +39,27 @@ class GridEditor:
     network: str
     setting: str
     seed: int
+    tuned: bool = False  # by a forger who trains published weights, SM's, on with other faces
 
     @property
     def name(self) -> str:
         """Of its weights' file."""
-        return f"editor_{self.network}_{self.setting}_{self.seed}"
+        return f"editor_{self.network}_{self.setting}_{self.seed}" + "_tuned" * self.tuned
+
+    @property
+    def kind(self) -> str:
+        """What it is called in rows, its domains and seed apart."""
+        return self.network + "-tuned" * self.tuned
+
+    @property
+    def label(self) -> str:
+        """In figures and in the explorer."""
+        if self.is_surrogate:
+            return "the surrogate itself"
+        domains = ", other domains" if self.setting == "DD" else ""
+        if self.tuned:
+            return f"{self.network}{domains}, trained on from the surrogate"
+        return f"{self.network}{domains}, seed {self.seed}"
 
     @property
     def is_surrogate(self) -> bool:
@@ -48,11 +77,15 @@ class GridEditor:
 
     def train(self, config: Config, work: Path, out: Path) -> None:
         """Stage A alone. D_A of the surrogate beside which PG is trained is kept, for L_dom."""
-        own = self.config(config)
+        own, start = self.config(config), ()
+        if self.tuned:
+            start = load_surrogate(config, out)
+            own = own.changed(editor={"iterations": max(1, own.editor.iterations // 4)})
         with make_accelerator(own.bf16).main_process_first():  # one process fills the cache
             faces = open_faces(own, "surrogate" if self.is_surrogate else "target")
         for attempt in range(ATTEMPTS):
-            run = make_training(own.changed(seed=own.seed + attempt), network=self.network)
+            seed = own.seed + attempt
+            run = make_training(own.changed(seed=seed), *start, network=self.network)
             folder = work / (f"{self.name}-{attempt}" if attempt else self.name)
             train_target(run, faces, folder=folder, until=LOOK)
             if own.editor.iterations <= LOOK or looks_upright(run, faces):
@@ -82,33 +115,39 @@ def looks_upright(run: Training, faces: Faces) -> bool:
 
 
 def _editors() -> tuple[GridEditor, ...]:
-    surrogates = [GridEditor(network, "SD", 0) for network in NETWORKS]
     # keys differ from seed to seed, so the first column of the table has three of each
     targets = [GridEditor("Res6", setting, seed) for setting in ("SD", "DD") for seed in (1, 2, 3)]
     for network in NETWORKS[1:]:
         targets += [GridEditor(network, setting, 1) for setting in ("SD", "DD")]
-    return (*surrogates, *targets)
+    return (GridEditor("Res6", "SD", 0), *targets, GridEditor("Res6", "SD", 1, tuned=True))
 
 
-SURROGATE, CRITIC = "editor_Res6_SD_0", "critic_Res6_SD_0"  # SM and its D_A
-NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
 EDITORS = {editor.name: editor for editor in _editors()}
+# the gray-box forgers of the paper's first column: their weights
+GRAY_BOX = tuple(f"editor_Res6_SD_{seed}" for seed in (1, 2, 3))
+TUNED = "editor_Res6_SD_1_tuned"
 OTHERS: tuple[str, ...] = ()  # more surrogates for the keyless PG: their names
 
 
-# PG: what each way of training it changes in the preset
+# The PGs: what each way of training one changes in the preset
 
-# PG in every iteration, SM in every 5th; twice as many faces a step
-PAPER = {"editor.n_critic": 5, "poisoner.every": 1, "poisoner.lr": 5e-4}
+PAPER = {"editor.n_critic": 5, "poisoner.every": 1}  # SM in every 5th iteration, PG in each
 KEYLESS = PAPER | {
     "poisoner.head": "Waves",
     "poisoner.keys": 1,
     "poisoner.cap": 0.2,  # a little above where a DSR counts, so that the unmoved are moved
 }
-POISONERS = {"ours": PAPER, "ours-no-ats": PAPER, "keyless": KEYLESS, "keyless-no-ats": KEYLESS}
-
-
-SEEDS = (0, 1, 2)
+# The editor that is imitated has no D_A that we could know: no L_dom. A query costs little.
+QUERIES = PAPER | {"editor.batch": 16, "poisoner.lambda_dom": 0.0}
+POISONERS = {
+    "ours": PAPER,
+    "ours-no-ats": PAPER,
+    "ours-queries": QUERIES,
+    "keyless": KEYLESS,
+    "keyless-no-ats": KEYLESS,
+}
+SEEDS = (0, 1, 2)  # of PG
+QUERIED = dict(zip(SEEDS, GRAY_BOX, strict=True))  # the forger that PG of a seed may query
 
 
 def poisoner_name(method: str, seed: int) -> str:
@@ -116,40 +155,48 @@ def poisoner_name(method: str, seed: int) -> str:
     return f"poisoner_{method}_{seed}"
 
 
+GRID_POISONERS = {poisoner_name(m, seed): (m, seed) for m in POISONERS for seed in SEEDS}
+
+
 def poisoner_config(config: Config, method: str, seed: int) -> Config:
     """The settings of one PG of Table 1."""
-    # of PG; SM begins trained, and there is little to learn about messages
-    length = max(1, config.editor.iterations // (20 if method.startswith("keyless") else 10))
-    batch = 2 * config.editor.batch
-    sizes = {"editor": {"iterations": length, "batch": batch}, "poisoner": {"batch": batch}}
-    own = config.changed(seed=config.seed + seed, **sizes).changed(**POISONERS[method])
-    if own.poisoner.head == "Waves":  # at a quarter of the size it can be four times as wide
-        own = own.changed(poisoner={"width": 4 * config.poisoner.width})
+    pg = config.poisoner
+    own = config.changed(seed=config.seed + seed, **POISONERS[method])
+    if own.poisoner.head == "Waves":
+        # at a quarter of the size it can be four times as wide, and has little to learn
+        own = own.changed(
+            poisoner={"width": 4 * pg.width, "iterations": max(1, pg.iterations // 2)}
+        )
     return own
 
 
 def load_grid_poisoner(
-    config: Config, method: str, seed: int, folder: Path | None = None
+    config: Config, method: str, seed: int = 0, folder: Path | None = None
 ) -> nn.Module:
     """One PG of Table 1, frozen."""
     return load_poisoner(poisoner_config(config, method, seed), poisoner_name(method, seed), folder)
 
 
 def train_grid_poisoner(config: Config, method: str, seed: int, work: Path, out: Path) -> None:
-    """Stage B from the trained SM on: with stage A going on beside it, or with SM frozen."""
+    """Algorithm 1 from the trained SM on.
+
+    Stage A goes on beside it, SM is frozen ("no-ats"), or SM learns the answers of a forger to
+    queries; the manifest then says how many.
+    """
     own, name = poisoner_config(config, method, seed), poisoner_name(method, seed)
     others = OTHERS if own.poisoner.keys else ()
     run = make_training(
         own,
-        EDITORS[SURROGATE].load(config, out),
-        load_critic(own, CRITIC, out),
+        *load_surrogate(config, out),
         others=tuple(EDITORS[other].load(config, out) for other in others),
     )
     with run.accelerator.main_process_first():
         faces, validation = open_faces(own, "surrogate"), open_faces(own, "validation")
-    stage_a = None if method.endswith("no-ats") else train_editor
+    stage_a, more = None if method.endswith("no-ats") else train_editor, {"method": method}
+    if method == "ours-queries":
+        queried = QUERIED[seed]
+        stage_a = imitate(EDITORS[queried].load(config, out).to(run.device))
+        asked = own.poisoner.iterations * own.editor.batch * run.accelerator.num_processes
+        more |= {"queried": queried, "queries": asked}
     train(run, faces, validation, stage_a, folder=work / name)
-    export(own, out, name, run.best, run.iteration, run.seconds, {"method": method})
-
-
-GRID_POISONERS = {poisoner_name(m, seed): (m, seed) for m in POISONERS for seed in SEEDS}
+    export(own, out, name, run.best, run.iteration, run.seconds, more)

@@ -20,6 +20,7 @@ from idf.networks import (
     make_poisoner,
 )
 
+SURROGATE, CRITIC = "editor_Res6_SD_0", "critic_Res6_SD_0"  # SM and its D_A
 CLASSES = 19  # of CelebAMask-HQ, which the face parser tells apart
 SMALL_WIDTH = 12  # of the film's forgers that ship
 
@@ -78,16 +79,11 @@ def make_editor(config: Config, network: str = "Res6") -> nn.Module:
     return make_generator(network, len(config.domains), config.editor.width, config.size)
 
 
-def load_critic(config: Config, name: str, folder: Path | None = None) -> nn.Module:
-    """D_A of an editor."""
-    d_a = DomainDiscriminator(config.size, len(config.domains), config.editor.width_d)
-    return _load(d_a, config, name, folder)
-
-
 def load_surrogate(config: Config, folder: Path | None = None) -> tuple[nn.Module, nn.Module]:
     """SM and its D_A."""
-    surrogate = _load(make_editor(config), config, "surrogate", folder)
-    return surrogate, load_critic(config, "d_a", folder)
+    surrogate = load_editor(config, "Res6", SURROGATE, folder)
+    d_a = DomainDiscriminator(config.size, len(config.domains), config.editor.width_d)
+    return surrogate, _load(d_a, config, CRITIC, folder)
 
 
 def load_editor(config: Config, network: str, name: str, folder: Path | None = None) -> nn.Module:
@@ -98,20 +94,8 @@ def load_editor(config: Config, network: str, name: str, folder: Path | None = N
 def load_poisoner(
     config: Config | FilmConfig, name: str = "poisoner", folder: Path | None = None
 ) -> nn.Module:
-    """PG: poisoner, poisoner_no_ats (no alternation) or poisoner_queries (SM imitated M)."""
+    """PG, of the film by default; those of faces have settings of their own (idf.zoo.grid)."""
     return _load(make_poisoner(config.poisoner), config, name, folder)
-
-
-def target_name(config: Config, tuned: bool = False) -> str:
-    """The file's name of M; config.domains decides whether it is the one of SD or of DD."""
-    other = "_DD" if config.domains == DOMAINS[config.dataset]["DD"] else ""
-    return f"target_{config.target.network}{other}{'_tuned' if tuned else ''}"
-
-
-def load_target(config: Config, folder: Path | None = None, tuned: bool = False) -> nn.Module:
-    """M, trained apart; or tuned: begun with SM's weights, trained on with other faces."""
-    editor = make_editor(config, config.target.network)
-    return _load(editor, config, target_name(config, tuned), folder)
 
 
 def load_judge(config: Config, folder: Path | None = None) -> nn.Module:
