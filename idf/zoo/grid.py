@@ -29,27 +29,46 @@ from idf.zoo.manifest import export
 
 NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
 
+
 # The editors
 
 
 @dataclass(frozen=True)
+class Variant:
+    """Another recipe than that of all: what is said of it, and what it changes in the preset."""
+
+    label: str
+    settings: dict
+
+
+VARIANTS = {
+    # by a forger who trains published weights, SM's, on with other faces, a quarter as long
+    "tuned": Variant("trained on from the surrogate", {}),
+    # the way back is noisy, so that nothing can be hidden in y (Bashkirova et al. 2019)
+    "codeless": Variant("trained to hide no code", {"editor.noise": 0.1}),
+    "wide": Variant("twice as wide", {"editor.width": 32}),
+}
+
+
+@dataclass(frozen=True)
 class GridEditor:
-    """One training: network, "SD" or "DD", and the number of its seed."""
+    """One training: network, "SD" or "DD", the number of its seed, and one of VARIANTS."""
 
     network: str
     setting: str
     seed: int
-    tuned: bool = False  # by a forger who trains published weights, SM's, on with other faces
+    variant: str = ""
 
     @property
     def name(self) -> str:
         """Of its weights' file."""
-        return f"editor_{self.network}_{self.setting}_{self.seed}" + "_tuned" * self.tuned
+        parts = ("editor", self.network, self.setting, str(self.seed), self.variant)
+        return "_".join(part for part in parts if part)
 
     @property
     def kind(self) -> str:
         """What it is called in rows, its domains and seed apart."""
-        return self.network + "-tuned" * self.tuned
+        return "-".join(part for part in (self.network, self.variant) if part)
 
     @property
     def label(self) -> str:
@@ -57,9 +76,8 @@ class GridEditor:
         if self.is_surrogate:
             return "the surrogate itself"
         domains = ", other domains" if self.setting == "DD" else ""
-        if self.tuned:
-            return f"{self.network}{domains}, trained on from the surrogate"
-        return f"{self.network}{domains}, seed {self.seed}"
+        variant = f", {VARIANTS[self.variant].label}" if self.variant else ""
+        return f"{self.network}{domains}{variant}, seed {self.seed}"
 
     @property
     def is_surrogate(self) -> bool:
@@ -67,6 +85,8 @@ class GridEditor:
 
     def config(self, config: Config) -> Config:
         """Its own domains and seed: neither initial weights nor batches are shared."""
+        if self.variant:
+            config = config.changed(**VARIANTS[self.variant].settings)
         if self.setting == "DD":
             return with_other_domains(config).changed(seed=config.seed + 100 * self.seed + 50)
         return config.changed(seed=config.seed + 100 * self.seed)
@@ -78,7 +98,7 @@ class GridEditor:
     def train(self, config: Config, work: Path, out: Path) -> None:
         """Stage A alone. D_A of the surrogate beside which PG is trained is kept, for L_dom."""
         own, start = self.config(config), ()
-        if self.tuned:
+        if self.variant == "tuned":
             start = load_surrogate(config, out)
             own = own.changed(editor={"iterations": max(1, own.editor.iterations // 4)})
         with make_accelerator(own.bf16).main_process_first():  # one process fills the cache
@@ -119,7 +139,8 @@ def _editors() -> tuple[GridEditor, ...]:
     targets = [GridEditor("Res6", setting, seed) for setting in ("SD", "DD") for seed in (1, 2, 3)]
     for network in NETWORKS[1:]:
         targets += [GridEditor(network, setting, 1) for setting in ("SD", "DD")]
-    return (GridEditor("Res6", "SD", 0), *targets, GridEditor("Res6", "SD", 1, tuned=True))
+    others = [GridEditor("Res6", "SD", 1, variant) for variant in VARIANTS]
+    return (GridEditor("Res6", "SD", 0), *targets, *others)
 
 
 EDITORS = {editor.name: editor for editor in _editors()}

@@ -5,38 +5,29 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor, nn
 
-from idf.apps.explorer.state import BOTH
-from idf.apps.photo.protection import POISONERS
 from idf.config import Config, load_config
-from idf.zoo.forgers import load_attacker
-from idf.zoo.load import load_judge, load_poisoner, photo_config
-
-# the weights behind each method that goes by PG
-POISONER_FILES = {
-    "ours": ("poisoner",),
-    "ours-queries": ("poisoner_queries",),
-    "ours-no-ats": ("poisoner_no_ats",),
-    BOTH: POISONERS,
-}
+from idf.zoo.forgers import grid_editor
+from idf.zoo.grid import load_grid_poisoner
+from idf.zoo.load import load_judge, photo_config
 
 
 class RememberingPoisoner(nn.Module):
-    """The sum of what PGs add, remembered for the last faces: it does not depend on eps."""
+    """What a PG adds, remembered for the last faces: it does not depend on eps."""
 
-    def __init__(self, poisoners: list[nn.Module]):
+    def __init__(self, poisoner: nn.Module):
         super().__init__()
-        self.poisoners = nn.ModuleList(poisoners)
+        self.poisoner = poisoner
         # a tensor is known again by its identity, and face.face_of gives the same one each time
         self.perturbation = lru_cache(maxsize=32)(self.compute)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """delta (B, 3, S, S); these PGs are not random."""
+        """delta (B, 3, S, S); where PG is random, the same for a face each time."""
         return self.perturbation(x)
 
     @torch.no_grad()
     def compute(self, x: Tensor) -> Tensor:
         """delta (B, 3, S, S) in [-1, 1], anew."""
-        return sum(poisoner(x) for poisoner in self.poisoners).clamp(-1, 1)
+        return self.poisoner(x, torch.Generator().manual_seed(0))
 
 
 @cache
@@ -48,14 +39,13 @@ def settings(dataset: str) -> Config:
 @cache
 def editor(dataset: str, target: str) -> nn.Module:
     """The forger's M, frozen."""
-    return load_attacker(settings(dataset), target)
+    return grid_editor(target).load(settings(dataset))
 
 
 @cache
 def poisoner(dataset: str, method: str) -> RememberingPoisoner:
-    """PG, or both of them, by the method's name."""
-    files = POISONER_FILES[method]
-    return RememberingPoisoner([load_poisoner(settings(dataset), name) for name in files])
+    """PG of this method."""
+    return RememberingPoisoner(load_grid_poisoner(settings(dataset), method))
 
 
 @cache

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from idf import attacks
 from idf.apps.explorer.face import edit_labels, face_of
-from idf.apps.explorer.networks import POISONER_FILES, editor, poisoner
-from idf.apps.explorer.state import BOTH, State, domains_of
+from idf.apps.explorer.networks import editor, poisoner
+from idf.apps.explorer.state import State, domains_of
 from idf.data.pictures import to_model, to_uint8
 from idf.methods import Context, protection
+from idf.zoo.grid import POISONERS
+from idf.zoo.load import SURROGATE
 
 SEED = 0  # of what is random
 
@@ -21,14 +23,13 @@ def published(state: State) -> Tensor:
     if state.method == "ruiz":
         # what does not change the attack is left out, so that it is remembered while that moves
         same_attack = replace(
-            state, target="surrogate", domain=attacked(state), transformation="none", strength=0
+            state, target=SURROGATE, domain=attacked(state), transformation="none", strength=0
         )
         return in_8_bits(attack(same_attack))
-    name = "ours" if state.method == BOTH else state.method
     context = Context(seed=SEED)
-    if state.method in POISONER_FILES:
-        context.poisoners[name] = poisoner(state.dataset, state.method)
-    protect = protection(name, context, state.eps)
+    if state.method in POISONERS:
+        context.poisoners[state.method] = poisoner(state.dataset, state.method)
+    protect = protection(state.method, context, state.eps)
     return in_8_bits(protect(face_of(state).x))
 
 
@@ -42,7 +43,7 @@ def attacked(state: State) -> str:
 
     The edited one, or the surrogate's first where it lacks that.
     """
-    known = domains_of(state.dataset, "surrogate")
+    known = domains_of(state.dataset, SURROGATE)
     return state.domain if state.domain in known else known[0]
 
 
@@ -52,10 +53,10 @@ def attack(state: State) -> Tensor:
 
     At one domain alone: at all of them, as in the tables, a move would take longer.
     """
-    j = domains_of(state.dataset, "surrogate").index(state.domain)
-    c_trg = edit_labels(state, "surrogate")[j : j + 1]
+    j = domains_of(state.dataset, SURROGATE).index(state.domain)
+    c_trg = edit_labels(state, SURROGATE)[j : j + 1]
     generator = torch.Generator().manual_seed(SEED)
-    surrogate = editor(state.dataset, "surrogate")
+    surrogate = editor(state.dataset, SURROGATE)
     with torch.enable_grad():
         x_infected = attacks.pgd(surrogate, face_of(state).x, c_trg, state.eps, generator=generator)
     return x_infected.detach()

@@ -1,27 +1,35 @@
 """What the controls of scenario 1 say: a State, and what they offer."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from idf.apps.explorer.transformations import TRANSFORMATIONS
-from idf.config import DOMAINS, UserError
+from idf.config import DOMAINS, UserError, load_config
 from idf.methods import METHODS
-from idf.zoo.forgers import ATTACKERS
+from idf.zoo.forgers import editors_that_ship
+from idf.zoo.grid import EDITORS, GRAY_BOX
+from idf.zoo.load import photo_config
 
 # seeds of drawn faces: the first of the test part, on which no network was trained
 GALLERY = range(3_000_000, 3_000_008)
 MOST_EPS = 0.1
 
-BOTH = "ours-both"  # two PGs at once, as `idf protect` does
 # of idf.methods, those that the page offers: {name: words}
 OFFERED_METHODS = {
-    "ours-queries": METHODS["ours-queries"].legend,
-    "ours": METHODS["ours"].legend,
-    BOTH: "ours, both (as idf protect)",
-    "ours-no-ats": METHODS["ours-no-ats"].legend,
-    "ruiz": METHODS["ruiz"].legend,
-    "random-noise": METHODS["random-noise"].legend,
-    "random-colour": METHODS["random-colour"].legend,
-    "brightened": METHODS["brightened"].legend,
+    name: METHODS[name].legend
+    for name in (
+        "keyless-no-ats",
+        "keyless",
+        "ours",
+        "ours-no-ats",
+        "ours-queries",
+        "ruiz",
+        "tiles",
+        "tiles-wrong-period",
+        "random-noise",
+        "random-colour",
+        "brightened",
+    )
 }
 
 
@@ -32,8 +40,8 @@ class State:
     face: int = 0  # its index in GALLERY
     photo: bytes = b""  # one's own face instead, as from upload.own_face
     domain: str = "Smiling"  # what the forger edits
-    target: str = "apart"  # its editor, of idf.zoo.forgers.ATTACKERS
-    method: str = "ours-queries"  # how x' is made, of OFFERED_METHODS
+    target: str = GRAY_BOX[0]  # its editor, of idf.zoo.grid.EDITORS
+    method: str = "keyless-no-ats"  # how x' is made, of OFFERED_METHODS
     eps: float = 0.05  # 0 to MOST_EPS on [-1, 1]
     transformation: str = "none"  # what happens to the published picture before the forger gets it
     strength: float = 0
@@ -44,17 +52,16 @@ class State:
         return "celeba" if self.photo else "procedural"
 
 
+@cache
 def targets_of(dataset: str) -> dict[str, str]:
     """The editors that ship for a data set: {name: words}."""
-    labels = {name: attacker.label for name, attacker in ATTACKERS.items()}
-    if dataset == "celeba":
-        del labels["apart-DD"]
-    return labels
+    config = photo_config() if dataset == "celeba" else load_config("demo")
+    return {name: EDITORS[name].label for name in editors_that_ship(config)}
 
 
 def domains_of(dataset: str, target: str) -> tuple[str, ...]:
     """The attributes that this editor edits."""
-    return DOMAINS[dataset][ATTACKERS[target].setting]
+    return DOMAINS[dataset][EDITORS[target].setting]
 
 
 def check(state: State) -> None:
