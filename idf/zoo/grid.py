@@ -158,8 +158,8 @@ KEYLESS = PAPER | {
     "poisoner.keys": 1,
     "poisoner.cap": 0.2,  # a little above where a DSR counts, so that the unmoved are moved
 }
-# The editor that is imitated has no D_A that we could know: no L_dom. A query costs little.
-QUERIES = PAPER | {"editor.batch": 16, "poisoner.lambda_dom": 0.0}
+# Imitation takes longer than PG. The editor that is imitated has no D_A that we could know: no L_dom
+QUERIES = {"poisoner.every": 4, "poisoner.lambda_dom": 0.0}
 POISONERS = {
     "ours": PAPER,
     "ours-no-ats": PAPER,
@@ -167,6 +167,9 @@ POISONERS = {
     "keyless": KEYLESS,
     "keyless-no-ats": KEYLESS,
 }
+# iterations, as a share of the preset's: as many of PG with queries; those of waves have little to
+# learn
+LENGTHS = {"ours-queries": 4.0, "keyless": 0.5, "keyless-no-ats": 0.5}
 SEEDS = (0, 1, 2)  # of PG
 QUERIED = dict(zip(SEEDS, GRAY_BOX, strict=True))  # the forger that PG of a seed may query
 
@@ -181,13 +184,11 @@ GRID_POISONERS = {poisoner_name(m, seed): (m, seed) for m in POISONERS for seed 
 
 def poisoner_config(config: Config, method: str, seed: int) -> Config:
     """The settings of one PG of Table 1."""
-    pg = config.poisoner
-    own = config.changed(seed=config.seed + seed, **POISONERS[method])
-    if own.poisoner.head == "Waves":
-        # at a quarter of the size it can be four times as wide, and has little to learn
-        own = own.changed(
-            poisoner={"width": 4 * pg.width, "iterations": max(1, pg.iterations // 2)}
-        )
+    length = max(1, round(config.poisoner.iterations * LENGTHS.get(method, 1)))
+    own = config.changed(seed=config.seed + seed, poisoner={"iterations": length})
+    own = own.changed(**POISONERS[method])
+    if own.poisoner.head == "Waves":  # at a quarter of the size it can be four times as wide
+        own = own.changed(poisoner={"width": 4 * config.poisoner.width})
     return own
 
 
