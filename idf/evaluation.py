@@ -73,6 +73,13 @@ def clean_quality(forger: Forger, faces: Faces, batch: int = 25) -> dict[str, fl
     }
 
 
+@torch.no_grad()
+def clean_forgeries(forger: Forger, faces: Faces, batch: int = 25) -> Tensor:
+    """y of all faces for all domains, (J, N, 3, S, S)."""
+    batches = faces.in_order(batch)
+    return torch.cat([losses.forge(forger.editor, x, forger.targets(c)) for _, x, c in batches], 1)
+
+
 def defence(
     forger: Forger,
     protect: Protect,
@@ -80,12 +87,14 @@ def defence(
     own: Tensor | None = None,
     batch: int = 25,
     features: tuple[str, ...] = ("lpips", "perceptual"),
+    clean: Tensor | None = None,
 ) -> dict:
     """A row: dsr, l1, l2 and `features` of y' against y, psnr of x', infected_edit_success, spread.
 
     x' is rounded to 8 bits, as a published picture is. spread: of y' over the domains, as a share
     of y's. own: labels handed to `protect` where they are not the forger's (an attack on a
-    surrogate of other domains). left_out: {column: why} for what could not be computed.
+    surrogate of other domains). clean: clean_forgeries, where they are at hand. left_out:
+    {column: why} for what could not be computed.
     """
     labels = faces.labels if own is None else own
     columns: dict[str, list[Tensor]] = {
@@ -98,7 +107,10 @@ def defence(
         x_infected = to_model(to_uint8(x_infected))
         targets = forger.targets(c)
         with torch.no_grad():
-            y = losses.forge(forger.editor, x, targets)
+            if clean is None:
+                y = losses.forge(forger.editor, x, targets)
+            else:
+                y = clean[:, start : start + batch]
             y_infected = losses.forge(forger.editor, x_infected, targets)
             counts = metrics.edit_success(forger.judged(y_infected), targets, c)
         succeeded, asked = succeeded + counts[0], asked + counts[1]

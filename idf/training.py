@@ -235,7 +235,7 @@ def update_d_b(run: Run, x: Tensor, alpha: Tensor) -> dict[str, Tensor]:
     settings = run.config.poisoner
     with run.accelerator.autocast():
         with torch.no_grad():  # D_B's step must not reach PG
-            x_infected = losses.infect(x, run.poisoner(x), settings.eps)
+            x_infected = losses.infect(x, run.poisoner(x, run.generator), settings.eps)
         loss = losses.critic_loss(run.d_b, x, x_infected, alpha, settings.lambda_gp)
     run.step(run.d_b, loss)
     return {"d_b": loss}

@@ -46,18 +46,18 @@ def test_preset_paper_is_the_defaults():
 
 def test_the_defaults_are_the_papers_and_its_codes():
     config = load_config("paper")
-    editor, target, pg = config.editor, config.target, config.poisoner
+    editor, pg = config.editor, config.poisoner
     assert config.size == 128 and config.interpolation == "bilinear" and not config.bf16
     assert (editor.width, editor.batch, pg.width, pg.width_d_b) == (64, 16, 64, 32)
-    assert (editor.iterations, editor.decay, editor.n_critic) == (30_000, 0.0, 5)
-    assert (target.iterations, target.decay) == (200_000, 0.5)
+    assert (editor.iterations, editor.decay, editor.n_critic) == (200_000, 0.5, 5)
+    assert (pg.iterations, pg.decay) == (30_000, 0.0), "of Algorithm 1"
     assert (editor.lr, editor.lr_d, pg.lr, pg.lr_d_b) == (1e-4, 1e-4, 1e-4, 1e-5)
     assert (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom, pg.lambda_adv) == (10, 2.5, 1, 0.01)
     assert (editor.lambda_cls, editor.lambda_rec, editor.lambda_gp) == (1, 10, 10)
     assert (pg.levels, pg.every, pg.batch, pg.eps) == (5, 1, editor.batch, 0.05)
     assert pg.previous and pg.affine and pg.align_corners and not pg.mu_per_sample
-    aids = (editor.augment, editor.robust, editor.lambda_idt, editor.balance)
-    assert not any(aids), "what StarGAN does not have is off"
+    assert not editor.robust and not editor.noise, "what StarGAN does not have is off"
+    assert (pg.head, pg.keys, pg.cap) == ("UNet", 0, 2.0), "nor do keys concern the paper's PG"
 
 
 def test_the_films_defaults_are_the_papers_and_pix2pixs():
@@ -173,9 +173,11 @@ def test_a_name_of_one_part_needs_no_dot_and_a_name_of_several_does(load):
         (dict(lambda_cyc=float("inf")), ["poisoner.lambda_cyc=inf", "finite"]),
         # choices, and what goes together
         (dict(size=100), ["size=100", "use one of 32, 64, 128, 256"]),
-        ({"target.network": "Res7"}, ["target.network='Res7'", "Res6, Res9, CNet, UNet128"]),
+        ({"poisoner.head": "Net"}, ["poisoner.head='Net'", "use one of UNet, Waves"]),
         (dict(interpolation="nearest"), ["interpolation='nearest'", "bilinear, bicubic"]),
         (dict(levels=7), ["poisoner.levels=7", "32 px", "at most 6"]),
+        (dict(periods="3"), ["poisoner.periods=3", "32 px", "use 2 or 4"]),
+        (dict(keys=1), ["poisoner.keys", 'poisoner.head="Waves"', "keys=0"]),
     ],
     ids=str,
 )
@@ -202,6 +204,7 @@ def test_a_bad_setting_is_named_with_its_remedy(settings, words):
         (dict(layers_d=5), ["forger.layers_d", "32 px", "smaller number"]),
         (dict(levels=7), ["poisoner.levels", "32 px", "at most 6"]),
         ({"parser.size": 100}, ["parser.size=100", "multiple of 64"]),
+        ({"poisoner.batch": 5}, ["poisoner.batch=5", "forger.batch=4", "smaller number"]),
         (dict(follow=-1), ["poisoner.follow=-1", "greater than or equal to 0"]),
         (dict(background=2.0), ["poisoner.background=2.0", "less than or equal to 1"]),
         (dict(network="UNet128"), ["forger.network='UNet128'", "UNet256, UNet128-BN, CNet"]),
@@ -223,6 +226,11 @@ def test_a_notebook_shows_the_sentence_alone():
     assert UserError("Do this.")._render_traceback_() == ["UserError: Do this."]
 
 
+def test_stage_b_may_take_more_faces_than_stage_a():
+    config = load_config("smoke", **{"editor.batch": 2, "poisoner.batch": 8})
+    assert (config.editor.batch, config.poisoner.batch) == (2, 8)
+
+
 # What makes a training another one
 
 
@@ -241,7 +249,7 @@ def test_identity_names_all_but_the_free_settings():
     for name, value in config.identity().items():
         flat |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
     free = {"checkpoint_every", "live_iterations"}
-    free |= {f"{part}.iterations" for part in ("editor", "target", "judge")}
+    free |= {f"{part}.iterations" for part in ("editor", "poisoner", "judge")}
     assert flat == set(setting_names(Config)) - free
 
 

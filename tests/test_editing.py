@@ -14,9 +14,10 @@ from idf.checkpoint import Checkpoint
 from idf.config import HAIR, UserError, load_config
 from idf.data.faces import open_faces
 from idf.editing import make_training, train, train_editor, train_target
+from idf.training import randomness
 
-LENGTH = {"editor.iterations": 8, "n_critic": 2, "poisoner.every": 2, "validate_every": 4}
-CONFIG = load_config("smoke", **LENGTH)
+LENGTHS = {"editor.iterations": 8, "poisoner.iterations": 8}
+CONFIG = load_config("smoke", n_critic=2, validate_every=4, **LENGTHS, **{"poisoner.every": 2})
 HALF = torch.full((4, 1, 1, 1), 0.5)  # alpha of the gradient penalties
 
 
@@ -152,14 +153,63 @@ def test_the_predecessor_is_the_last_iterations(faces, monkeypatch, every, n_cri
         assert_close(before, started[iteration], rtol=0, atol=0)
 
 
-def test_stage_b_takes_the_first_images_of_the_batch(faces, monkeypatch):
-    config, seen = CONFIG.changed(**{"poisoner.batch": 2}), []
-    monkeypatch.setattr(
-        editing, "update_poisoner", lambda run, x, c, before: seen.append((x, c)) or {}
-    )
-    train(make_training(config), *faces, until=1, quiet=True)
-    (x, c), (whole, labels) = seen[0], faces[0].batch(0, 4, CONFIG.seed)
-    assert_close((x, c), (whole[:2], labels[:2]), rtol=0, atol=0)
+@pytest.mark.parametrize("batch_a, batch_b", [(4, 2), (2, 4), (4, 4)])
+def test_each_stage_takes_its_own_number_of_one_draws_first_faces(
+    faces, monkeypatch, batch_a, batch_b
+):
+    config = CONFIG.changed(**{"editor.batch": batch_a, "poisoner.batch": batch_b})
+    seen = {}
+
+    def stage_a(run, *batch):
+        seen["a"] = batch
+        return {}
+
+    def note_d_b(run, x, alpha):
+        seen["d_b"] = x, alpha
+        return {}
+
+    def note_poisoner(run, x, c, before):
+        seen["pg"] = x, c
+        return {}
+
+    monkeypatch.setattr(editing, "update_d_b", note_d_b)
+    monkeypatch.setattr(editing, "update_poisoner", note_poisoner)
+    run = train(make_training(config), *faces, stage_a, until=1, quiet=True)
+
+    run.iteration, run.generator = 0, randomness(run.seed, 0, 0)
+    x, c, c_trg, alpha_a, alpha_b = editing.draw(run, faces[0], 4)
+    a, b = slice(batch_a), slice(batch_b)
+    assert_close(seen["a"], (x[a], c[a], c_trg[a], alpha_a[a]), rtol=0, atol=0)
+    assert_close(seen["d_b"], (x[b], alpha_b[b]), rtol=0, atol=0)
+    assert_close(seen["pg"], (x[b], c[b]), rtol=0, atol=0)
+
+
+def test_a_draw_is_a_batch_with_its_labels_permuted(faces):
+    run = make_training(CONFIG)
+    run.generator = randomness(0, 0, 0)
+    x, c, c_trg, *alphas = editing.draw(run, faces[0], 6)
+    assert_close((x, c), faces[0].batch(0, 6, CONFIG.seed), rtol=0, atol=0)
+    assert sorted(c_trg.tolist()) == sorted(c.tolist())
+    assert all(a.shape == (6, 1, 1, 1) and 0 <= a.min() and a.max() <= 1 for a in alphas)
+
+
+def test_algorithm_1_and_stage_a_alone_have_lengths_of_their_own(faces):
+    config = CONFIG.changed(**{"editor.iterations": 3, "poisoner.iterations": 2})
+    assert train(make_training(config), *faces, quiet=True).iteration == 2
+    assert train_target(make_training(config), faces[0], quiet=True).iteration == 3
+
+
+def test_algorithm_1_and_stage_a_alone_have_decays_of_their_own(faces):
+    """The rate of the last of 8 iterations, as a share of the first's."""
+    config = CONFIG.changed(**{"editor.decay": 0.5, "poisoner.decay": 0.25})
+    shares = []
+    for run in (
+        train(make_training(config), *faces, quiet=True),
+        train_target(make_training(config), faces[0], quiet=True),
+    ):
+        group = run.optimizers[run.surrogate].param_groups[0]
+        shares.append(group["lr"] / group["initial_lr"])
+    assert shares == [1 / 8 / 0.25, 1 / 8 / 0.5]
 
 
 def test_history_and_watch(faces, trained, editor_alone):
@@ -310,7 +360,7 @@ def test_forgery_distance_is_l1_in_evaluation_mode(batch):
 
 
 def test_bf16_trains_too(faces):
-    config = load_config("smoke", bf16=True, **{"editor.iterations": 4})
+    config = load_config("smoke", bf16=True, **{"poisoner.iterations": 4})
     run = train(make_training(config), *faces, quiet=True)
     assert run.history[-2]["pg_distance"] > 0
     for network in run.networks().values():
@@ -326,7 +376,7 @@ from idf.config import load_config
 from idf.data.faces import open_faces
 from idf.editing import make_training, train
 
-folder, config = Path(sys.argv[1]), load_config("smoke", **{"editor.iterations": 4})
+folder, config = Path(sys.argv[1]), load_config("smoke", **{"poisoner.iterations": 4})
 run = make_training(config)
 saved, save = [], Checkpoint.save
 Checkpoint.save = lambda self, i, *rest: saved.append(i) or save(self, i, *rest)
@@ -354,7 +404,7 @@ def test_two_processes(faces, tmp_path):
     assert_close(first, second, rtol=0, atol=0)
     assert all(value.isfinite().all() for value in first.values())
 
-    config = load_config("smoke", **{"editor.iterations": 4})
+    config = load_config("smoke", **{"poisoner.iterations": 4})
     alone = train(make_training(config), *faces, quiet=True).tensors()
     name = "surrogate.main.0.weight"
     assert not torch.equal(alone[name], first[name]), "the batch was twice as large"

@@ -12,6 +12,7 @@ from idf.data.faces import Faces, open_faces
 from idf.data.pictures import to_model
 from idf.evaluation import (
     Forger,
+    clean_forgeries,
     clean_quality,
     defence,
     differences,
@@ -113,6 +114,23 @@ def test_defence_by_hand(faces, batch):
     assert row["perceptual"] == pytest.approx(0.4 * 4 * step, rel=1e-5)
     psnr = 10 * np.log10(4 / step**2), 10 * np.log10(4e12)
     assert row["psnr"] == pytest.approx(0.4 * psnr[0] + 0.6 * psnr[1], rel=1e-4)
+
+
+def test_clean_forgeries_at_hand_are_not_forged_again(faces):
+    forged = []
+
+    def editor(x, c):
+        forged.append(len(x))
+        return write(x, c)
+
+    clean = clean_forgeries(forger(editor), faces, batch=2)
+    assert clean.shape == (3, 5, 3, 8, 8)
+    forged.clear()
+    plain = defence(forger(editor), keep, faces, batch=2)
+    both = sum(forged)
+    forged.clear()
+    assert defence(forger(editor), keep, faces, batch=2, clean=clean) == plain
+    assert 2 * sum(forged) == both
 
 
 def test_a_published_picture_has_8_bits(faces):

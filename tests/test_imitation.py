@@ -9,7 +9,7 @@ from idf.data.faces import open_faces
 from idf.editing import make_training, train
 from idf.imitation import imitate, queries, update_imitation
 
-CONFIG = load_config("smoke", **{"editor.iterations": 8, "poisoner.every": 2})
+CONFIG = load_config("smoke", **{"poisoner.iterations": 8, "poisoner.every": 2})
 
 
 @pytest.fixture(scope="module")

@@ -65,18 +65,25 @@ def test_a_training_does_not_depend_on_the_global_generator(faces):
     assert_close(*tensors, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["queries", "a given surrogate", "aids"])
+VARIANTS = {
+    "queries": {},
+    "a given surrogate": {},
+    "aids": {"robust": 0.1, "noise": 0.1, "n_critic": 2},
+    "random keys": {"head": "Waves", "keys": 1},
+    "batches of two sizes": {"poisoner.batch": 8},
+}
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_its_variants_resume_too(faces, tmp_path, kind):
-    config = CONFIG
-    if kind == "aids":
-        config = CONFIG.changed(augment=True, robust=0.1, lambda_idt=1.0, n_critic=2, balance=True)
+    config = CONFIG.changed(**VARIANTS[kind])
     target = make_training(CONFIG.changed(seed=5)).surrogate.requires_grad_(False)
 
     def go(folder, until=None):
         options = {"folder": tmp_path / folder, "until": until, "quiet": True}
         if kind == "queries":
             return train(make_training(config), *faces, imitate(target), **options)
-        if kind == "aids":
+        if kind != "a given surrogate":
             return train(make_training(config), *faces, **options)
         given = make_training(CONFIG.changed(seed=9))
         run = make_training(config, given.surrogate, given.d_a)
@@ -186,8 +193,8 @@ def test_another_architecture_does_not_continue_a_training(faces, tmp_path):
 
 
 def test_a_training_goes_on_to_another_length(faces, tmp_path):
-    flat = CONFIG.changed(**{"editor.decay": 0.0})
-    short = flat.changed(**{"editor.iterations": 4, "checkpoint_every": 3})
+    flat = CONFIG.changed(**{"poisoner.decay": 0.0})
+    short = flat.changed(**{"poisoner.iterations": 4, "checkpoint_every": 3})
     assert train(make_training(short), *faces, folder=tmp_path, quiet=True).iteration == 4
     longer = train(make_training(flat), *faces, folder=tmp_path, quiet=True)
     assert longer.iteration == 12

@@ -42,6 +42,7 @@ METHODS_MEASURED = (
     "tiles-one-region",
 )
 WHITE_BOX = "ruiz-white-box"
+GRAY_BOX = "Res6 SD"  # as a column
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
 # DSR in the paper's Table 1
 PAPER = {
@@ -154,7 +155,7 @@ def readme_table(rows: list[dict]) -> str:
     for dataset, heading in DATASETS.items():
         own = pd.DataFrame([row for row in rows if row["dataset"] == dataset])
         if len(own):
-            own["forger"] = own.target + " " + own.domains
+            own["forger"] = (own.target + " " + own.domains).where(own.target_seed > 0, "surrogate")
             first = own.iloc[0]
             parts.append(f"**{heading}, {first['size']} px, {first['images']} held-out faces.**")
             parts += [markdown(table_of_forgers(own)), markdown(table_of_methods(own))]
@@ -163,24 +164,27 @@ def readme_table(rows: list[dict]) -> str:
 
 def table_of_forgers(table: pd.DataFrame) -> pd.DataFrame:
     """A line a forger: the quality of its clean forgeries, and what PGD on itself reaches."""
-    forgers = table[table.target_seed > 0]
     lines = []
-    for name in columns_of(forgers):
-        own = forgers[forgers.forger == name].drop_duplicates("target_seed")
-        bound = forgers[(forgers.forger == name) & (forgers.method == WHITE_BOX)]
+    for name in columns_of(table):
+        own = table[table.forger == name].drop_duplicates("target_seed")
+        bound = table[(table.forger == name) & (table.method == WHITE_BOX)]
         bound = bound[bound.eps == FULL_EPS]
         line = {"forger": name, "seeds": len(own)}
         line["edit success"] = spread(own.edit_success, 2)
         line["reconstruction L1"] = spread(own.reconstruction_l1, 3)
-        line["white-box DSR"] = spread(bound.dsr, 2) if len(bound) else ""
-        line["white-box L2"] = spread(bound.l2, 3) if len(bound) else ""
+        line["white-box DSR"] = spread(bound.dsr, 2)
+        line["white-box L2"] = spread(bound.l2, 3)
         lines.append(line)
     return pd.DataFrame(lines)
 
 
 def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a method, a column a kind of forger: DSR at FULL_EPS, mean and range over seeds."""
-    table = table[(table.target_seed > 0) & (table.eps == FULL_EPS)]
+    """A line a method, a column a kind of forger: DSR at FULL_EPS, mean and range over seeds.
+
+    For GRAY_BOX also the DSR at the lower eps, and the edits that the judge sees at FULL_EPS.
+    """
+    faint = table[(table.forger == GRAY_BOX) & (table.eps == STRENGTHS[0])]
+    table = table[table.eps == FULL_EPS]
     lines = []
     for method in METHODS_MEASURED:
         own = table[table.method == method]
@@ -189,15 +193,21 @@ def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
         line = {f"DSR at eps {FULL_EPS:g}": METHODS[method].label}
         for name in columns_of(table):
             cell = own[own.forger == name]
-            line[name] = spread(cell.dsr, 2) if len(cell) else ""
+            line[name] = spread(cell.dsr, 2)
             if name in PAPER.get(method, {}):
                 line[name] += f"; paper {PAPER[method][name]:.2f}"
+        gray = own[own.forger == GRAY_BOX]
+        faint_dsr = faint[faint.method == method].dsr
+        line[f"{GRAY_BOX} at eps {STRENGTHS[0]:g}"] = spread(faint_dsr, 2)
+        line[f"edits seen, {GRAY_BOX}"] = spread(gray.infected_edit_success, 2)
         line["PSNR of x'"] = f"{own.psnr.mean():.1f} dB"
         lines.append(line)
     return pd.DataFrame(lines)
 
 
 def columns_of(table: pd.DataFrame) -> list[str]:
-    """The kinds of forgers in it, in the paper's order."""
-    order = [f"{network} {setting}" for network in NETWORKS for setting in ("SD", "DD")]
+    """The kinds of forgers in it: white-box, then in the paper's order, then other recipes."""
+    order = ["surrogate", "Res6-tuned SD"]
+    order += [f"{network} {setting}" for network in NETWORKS for setting in ("SD", "DD")]
+    order += sorted(set(table.forger) - set(order))
     return [name for name in order if (table.forger == name).any()]

@@ -12,7 +12,7 @@ from torch import Tensor
 from idf.config import Config
 from idf.data.faces import Faces, open_faces
 from idf.data.workers import worker_pool
-from idf.evaluation import Forger, clean_quality, defence, untrained_poisoner
+from idf.evaluation import Forger, clean_forgeries, clean_quality, defence, untrained_poisoner
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
 from idf.zoo.forgers import make_forger
@@ -70,7 +70,8 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
     def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
         return x_infected[..., start : start + len(x), :, :, :]
 
-    measured = defence(forger, protect, faces, features=("lpips",))
+    clean = _clean(config, cell.editor, images, folder)
+    measured = defence(forger, protect, faces, features=("lpips",), clean=clean)
     return {
         "dataset": config.dataset,
         "size": config.size,
@@ -126,6 +127,12 @@ def _forger(
         "judge_accuracy": sum(accuracy[domain] for domain in domains) / len(domains),
     }
     return forger, faces, facts
+
+
+@lru_cache(maxsize=8)
+def _clean(config: Config, editor: str, images: int, folder: Path | None) -> Tensor:
+    forger, faces, _ = _forger(config, editor, images, folder)
+    return clean_forgeries(forger, faces)
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,8 @@ Seed 0 is the defender's, trained on the surrogate's faces; the others are forge
 target's.
 """
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from torch import nn
 
 from idf import losses, metrics
-from idf.config import HAIR, Config, UserError
+from idf.config import HAIR, Config, EditorSettings, UserError
 from idf.data.faces import Faces, open_faces
 from idf.editing import Training, make_training, train, train_editor, train_target
 from idf.imitation import imitate
@@ -35,18 +37,20 @@ NETWORKS = ("Res6", "Res9", "CNet", "UNet128")
 
 @dataclass(frozen=True)
 class Variant:
-    """Another recipe than that of all: what is said of it, and what it changes in the preset."""
+    """Another recipe than that of all: what is said of it, and what it changes in the preset's."""
 
     label: str
-    settings: dict
+    changes: Callable[[EditorSettings], dict]
 
 
 VARIANTS = {
-    # by a forger who trains published weights, SM's, on with other faces, a quarter as long
-    "tuned": Variant("trained on from the surrogate", {}),
+    # by a forger who trains published weights, SM's, on with other faces
+    "tuned": Variant(
+        "trained on from the surrogate", lambda own: {"iterations": max(1, own.iterations // 4)}
+    ),
     # the way back is noisy, so that nothing can be hidden in y (Bashkirova et al. 2019)
-    "codeless": Variant("trained to hide no code", {"editor.noise": 0.1}),
-    "wide": Variant("twice as wide", {"editor.width": 32}),
+    "codeless": Variant("trained to hide no code", lambda own: {"noise": 0.1}),
+    "wide": Variant("twice as wide", lambda own: {"width": 2 * own.width}),
 }
 
 
@@ -84,9 +88,12 @@ class GridEditor:
         return self.seed == 0
 
     def config(self, config: Config) -> Config:
-        """Its own domains and seed: neither initial weights nor batches are shared."""
+        """Its own domains and seed: seeds share neither initial weights nor batches.
+
+        A variant differs from the plain editor of its seed in its recipe alone.
+        """
         if self.variant:
-            config = config.changed(**VARIANTS[self.variant].settings)
+            config = config.changed(editor=VARIANTS[self.variant].changes(config.editor))
         if self.setting == "DD":
             return with_other_domains(config).changed(seed=config.seed + 100 * self.seed + 50)
         return config.changed(seed=config.seed + 100 * self.seed)
@@ -100,12 +107,11 @@ class GridEditor:
         own, start = self.config(config), ()
         if self.variant == "tuned":
             start = load_surrogate(config, out)
-            own = own.changed(editor={"iterations": max(1, own.editor.iterations // 4)})
         with make_accelerator(own.bf16).main_process_first():  # one process fills the cache
             faces = open_faces(own, "surrogate" if self.is_surrogate else "target")
         for attempt in range(ATTEMPTS):
             seed = own.seed + attempt
-            run = make_training(own.changed(seed=seed), *start, network=self.network)
+            run = make_training(own.changed(seed=seed), *copy.deepcopy(start), network=self.network)
             folder = work / (f"{self.name}-{attempt}" if attempt else self.name)
             train_target(run, faces, folder=folder, until=LOOK)
             if own.editor.iterations <= LOOK or looks_upright(run, faces):
@@ -158,7 +164,7 @@ KEYLESS = PAPER | {
     "poisoner.keys": 1,
     "poisoner.cap": 0.2,  # a little above where a DSR counts, so that the unmoved are moved
 }
-# Imitation takes longer than PG. The editor that is imitated has no D_A that we could know: no L_dom
+# Imitation takes longer than PG. The imitated editor has no D_A that we could know: no L_dom.
 QUERIES = {"poisoner.every": 4, "poisoner.lambda_dom": 0.0}
 POISONERS = {
     "ours": PAPER,

@@ -160,7 +160,7 @@ def test_every_setting_can_be_given_as_it_is(preset, load):
         ("eps=-.5", -0.5),
         ("lr=1e-3", 1e-3),
         ("batch=4", 4),
-        ("augment=true", True),
+        ("affine=true", True),
         ("domains=Smiling,Bangs", "Smiling,Bangs"),
         ("domains=[1,2]", [1, 2]),
         ("a=b=c", "b=c"),
@@ -217,8 +217,8 @@ def test_a_repeatable_option_takes_several_values(monkeypatch):
         (["reenact", "--methods", "oars"], "--methods oars is not known: use one of clean"),
         (["reenact", "--targets", "UNet1"], "--targets UNet1 is not known: use one of UNet256"),
         (["reenact", "--seeds", "0", "x"], "--seeds"),
-        (["results", "--images", "0"], "--images 0: "),
-        (["results", "--preset", "huge"], "Unknown preset 'huge'"),
+        (["table1", "--images", "0"], "--images 0: "),
+        (["table1", "--preset", "huge"], "Unknown preset 'huge'"),
     ],
 )
 def test_a_value_that_is_not_known_is_one_sentence(words, said, capsys):

@@ -6,12 +6,13 @@ import math
 import pandas as pd
 import pytest
 
-from idf.commands import table1
+from idf.commands import main, table1
 from idf.commands.table1 import FILE, MARKS, PAPER, readme_table, with_bounds
 from idf.config import ROOT
 from idf.zoo.cells import key_of
-from idf.zoo.grid import EDITORS, NETWORKS
+from idf.zoo.grid import EDITORS, NETWORKS, QUERIED
 
+PLACES = {(editor.kind, editor.setting, editor.seed): name for name, editor in EDITORS.items()}
 NUMBERS = ("l1", "l2", "psnr", "spread", "edit_success", "infected_edit_success", "judge_accuracy")
 
 
@@ -23,8 +24,8 @@ def rows():
 def test_every_row_has_its_keys_in_range(rows):
     assert rows and len({key_of(row) for row in rows}) == len(rows)
     for row in rows:
-        name = f"editor_{row['target']}_{row['domains']}_{row['target_seed']}"
-        assert name in EDITORS and row["method"] in table1.METHODS_MEASURED
+        place = (row["target"], row["domains"], row["target_seed"])
+        assert place in PLACES and row["method"] in table1.METHODS_MEASURED
         assert all(math.isfinite(row[key]) for key in NUMBERS) and 0 <= row["dsr"] <= 1
         assert row["lpips"] is None or row["lpips"] >= 0
         assert row["images"] >= 100 and row["weights"] and row["hardware"]
@@ -32,10 +33,13 @@ def test_every_row_has_its_keys_in_range(rows):
 
 
 def test_a_forger_is_met_by_every_method_or_none(rows):
+    """But for the PGs that may query one forger: they meet that one alone."""
     table = pd.DataFrame(rows)
-    for _, own in table.groupby(["dataset", "target", "domains", "target_seed"]):
-        needed = set(table1.METHODS_MEASURED)
-        others = table[table.dataset == own.dataset.iloc[0]]
+    for (dataset, *place), own in table.groupby(["dataset", "target", "domains", "target_seed"]):
+        queried = own[own.method == "ours-queries"]
+        assert all(QUERIED[seed] == PLACES[tuple(place)] for seed in queried.seed)
+        needed = set(table1.METHODS_MEASURED) - {"ours-queries"}
+        others = table[table.dataset == dataset]
         assert set(own.method) & needed == set(others.method) & needed
         assert own.white_box_l2.notna().all() and own.white_box_dsr.notna().all()
 
@@ -65,27 +69,71 @@ def test_readme_holds_the_table_of_the_stored_rows(rows):
     assert f"{MARKS[0]}\n{readme_table(rows)}\n{MARKS[1]}" in text
 
 
+ROW = {
+    "dataset": "procedural",
+    "size": 64,
+    "images": 200,
+    "target": "Res6",
+    "domains": "SD",
+    "eps": 0.05,
+    "edit_success": 0.9,
+    "reconstruction_l1": 0.07,
+    "infected_edit_success": 0.3,
+    "l2": 0.1,
+    "psnr": 34.5,
+}
+
+
 def test_the_table_by_hand():
-    row = {
-        "dataset": "procedural",
-        "size": 64,
-        "images": 200,
-        "target": "Res6",
-        "domains": "SD",
-        "eps": 0.05,
-        "edit_success": 0.9,
-        "reconstruction_l1": 0.07,
-        "l2": 0.1,
-        "psnr": 34.5,
-    }
     rows = []
     for seed, dsr in ((0, 1.0), (1, 0.5), (2, 0.9)):
         for method in ("ours", "ruiz-white-box"):
-            rows.append(row | {"target_seed": seed, "method": method, "dsr": dsr})
+            rows.append(ROW | {"target_seed": seed, "method": method, "dsr": dsr})
+    rows.append(ROW | {"target_seed": 1, "method": "ours", "dsr": 0.2, "eps": 0.02})
     said = readme_table(rows)
+    assert "| surrogate | 1 | 0.90 | 0.070 | 1.00 | 0.100 |" in said
     assert "| Res6 SD | 2 | 0.90 | 0.070 | 0.70 (0.50 to 0.90) | 0.100 |" in said
-    # the surrogate, seed 0, is nobody's forger
-    assert "| PG, alternating (the paper) | 0.70 (0.50 to 0.90); paper 1.00 | 34.5 dB |" in said
+    heads = "| DSR at eps 0.05 | surrogate | Res6 SD | Res6 SD at eps 0.02 | edits seen, Res6 SD |"
+    assert f"{heads} PSNR of x' |" in said
+    ours = "1.00 | 0.70 (0.50 to 0.90); paper 1.00 | 0.20 | 0.30 | 34.5 dB"
+    assert f"| PG, alternating (the paper) | {ours} |" in said
+
+
+def test_each_kind_of_forger_has_a_line_and_a_column_and_so_has_the_surrogate():
+    rows = []
+    for editor in EDITORS.values():
+        own = {"target": editor.kind, "domains": editor.setting, "target_seed": editor.seed}
+        rows.append(ROW | own | {"method": "ours", "dsr": 0.5})
+    said = readme_table(rows)
+    for editor in EDITORS.values():
+        forger = "surrogate" if editor.is_surrogate else f"{editor.kind} {editor.setting}"
+        assert f"\n| {forger} | " in said and f" | {forger} |" in said
+
+
+def test_what_was_not_measured_is_a_dash():
+    rows = [ROW | {"target": "CNet", "target_seed": 1, "method": "ours", "dsr": 0.5}]
+    rows.append(ROW | {"target": "Res9", "target_seed": 1, "method": "tiles", "dsr": 0.4})
+    said = readme_table(rows)
+    assert "| CNet SD | 1 | 0.90 | 0.070 | – | – |" in said
+    assert "| control: tiles by hand, untrained | 0.40 | – | – | – | 34.5 dB |" in said
+
+
+def test_each_data_set_has_its_heading():
+    own = {"target_seed": 1, "method": "ours", "dsr": 0.5}
+    said = readme_table([ROW | own, ROW | own | {"dataset": "celeba", "images": 150}])
+    assert said.startswith("**Procedural faces, 64 px, 200 held-out faces.**\n")
+    assert "\n**CelebA, 64 px, 150 held-out faces.**\n" in said
+
+
+def test_the_stored_rows_become_readmes_table(monkeypatch, tmp_path):
+    monkeypatch.setattr(table1, "FILE", tmp_path / "table1.json")
+    monkeypatch.setattr(table1, "ROOT", tmp_path)
+    rows = [ROW | {"target_seed": 1, "method": "ours", "dsr": 0.5}]
+    (tmp_path / "table1.json").write_text(json.dumps(rows))
+    (tmp_path / "README.md").write_text("\n".join(["above", *MARKS, "below"]))
+    assert main(["table1", "--table"]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert text == f"above\n{MARKS[0]}\n{readme_table(rows)}\n{MARKS[1]}\nbelow"
 
 
 def test_the_papers_numbers_are_of_known_forgers():

@@ -13,7 +13,7 @@ from idf.data.pictures import to_uint8
 
 @pytest.fixture(scope="module")
 def toy():
-    """70 faces whose pixels tell their number; the second label is rare."""
+    """70 faces whose pixels tell their number."""
     images = np.arange(70, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 3, 4, 4), np.uint8)
     images[..., :2] += 100
     labels = torch.stack([torch.arange(70) % 2, torch.arange(70) % 10 == 0], 1).float()
@@ -63,27 +63,13 @@ def test_labels_and_flips_belong_to_the_pictures(toy):
     assert torch.equal(torch.where(mirrored[:, None, None, None], x.flip(-1), x), straight)
 
 
-def test_balanced_draws_differ_between_iterations(toy):
-    first, second = (numbers(toy.batch(i, 64, seed=0, balance=True)[0]) for i in range(2))
-    assert first != second
-
-
-@pytest.mark.parametrize("balance", [False, True])
-def test_ranks_share_one_batch(toy, balance):
-    whole, c = toy.batch(1, 12, seed=0, balance=balance)
+def test_ranks_share_one_batch(toy):
+    whole, c = toy.batch(1, 12, seed=0)
     for rank in range(3):
-        x, labels = toy.batch(1, 4, seed=0, balance=balance, rank=rank, world=3)
+        x, labels = toy.batch(1, 4, seed=0, rank=rank, world=3)
         mine = slice(4 * rank, 4 * rank + 4)
         assert torch.equal(x, whole[mine]) and torch.equal(labels, c[mine])
-    assert balance or len(set(numbers(whole))) == 12
-
-
-def test_balance_shows_rare_labels_more_often(toy):
-    plain = toy.batch(0, 2000, seed=0)[1].mean(0)
-    balanced = toy.batch(0, 2000, seed=0, balance=True)[1].mean(0)
-    assert abs(plain[1] - 0.1) < 0.01
-    # weights of a face: 2 + 1/.1 for the rare tenth, 2 + 1/.9 for the others
-    assert abs(balanced[1] - 0.1 * 12 / (0.1 * 12 + 0.9 * (2 + 1 / 0.9))) < 0.04
+    assert len(set(numbers(whole))) == 12
 
 
 def test_item_and_subset(toy):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from idf.config import EditorSettings, ForgerSettings, TargetSettings, UserError
+from idf.config import EditorSettings, ForgerSettings, UserError
 from idf.networks import (
     GENERATORS,
     CNet,
@@ -19,12 +19,10 @@ from idf.networks import (
     frozen,
     make_generator,
 )
+from idf.zoo.grid import NETWORKS
 
 SIZES = (32, 64, 128)
-
-
-def choices(settings):
-    return settings.model_fields["network"].annotation.__args__
+TRANSLATORS = ForgerSettings.model_fields["network"].annotation.__args__
 
 
 def pictures(count, size):
@@ -32,7 +30,7 @@ def pictures(count, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", choices(TargetSettings))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_editors(name, size):
     editor, x, c = make_generator(name, 5, 4, size), pictures(2, size), torch.eye(5)[:2]
     y = editor(x, c)
@@ -46,7 +44,7 @@ def test_editors(name, size):
 
 
 @pytest.mark.parametrize("size", [32, 64])
-@pytest.mark.parametrize("name", choices(ForgerSettings))
+@pytest.mark.parametrize("name", TRANSLATORS)
 def test_translators(name, size):
     network, z = make_generator(name, 0, 4, size), pictures(2, size)
     y = network(z)
@@ -56,7 +54,7 @@ def test_translators(name, size):
 
 
 def test_one_table_serves_both_scenarios():
-    assert set(choices(TargetSettings)) | set(choices(ForgerSettings)) == set(GENERATORS)
+    assert {*NETWORKS, *TRANSLATORS} == set(GENERATORS)
 
 
 @pytest.mark.parametrize("name", ["Res7", "UNet", ""])

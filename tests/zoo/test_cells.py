@@ -8,11 +8,12 @@ from idf.commands import main, table1
 from idf.config import load_config
 from idf.zoo import cells
 from idf.zoo.cells import Cell, cells_that_ship, key_of
-from idf.zoo.grid import EDITORS
+from idf.zoo.grid import EDITORS, QUERIED, TUNED, poisoner_name
+from idf.zoo.load import SURROGATE
 from idf.zoo.recipes import ALL
 
 CONFIG = load_config("smoke")
-NEEDED = ("judge", "editor_Res6_SD_0", "editor_Res6_SD_1", "editor_CNet_DD_1")
+STORED = (SURROGATE, "editor_Res6_SD_1", "editor_CNet_DD_1", TUNED)
 METHODS = ("brightened", "tiles", "ruiz-white-box", "ruiz-per-class")
 
 
@@ -21,7 +22,7 @@ def folder(tmp_path_factory):
     """Weights of a few iterations for a part of the table."""
     out, work = tmp_path_factory.mktemp("grid"), tmp_path_factory.mktemp("work")
     short = load_config("smoke", **{"editor.iterations": 2, "judge.iterations": 2})
-    for name in NEEDED:
+    for name in ("judge", *STORED):
         ALL[name](short, work, out)
     return out
 
@@ -42,18 +43,57 @@ def call(tmp_path, *options):
 
 def test_only_what_ships_is_a_cell(folder):
     found = cells_that_ship(CONFIG, EDITORS, ("tiles", "keyless"), (0.02, 0.05), (0, 1), folder)
-    editors = ("editor_Res6_SD_0", "editor_Res6_SD_1", "editor_CNet_DD_1")
-    assert set(found) == {Cell(name, "tiles", eps) for name in editors for eps in (0.02, 0.05)}
+    assert set(found) == {Cell(name, "tiles", eps) for name in STORED for eps in (0.02, 0.05)}
+
+
+@pytest.fixture
+def empty_files(tmp_path):
+    """A folder with a file for everything, without weights."""
+    for name in ALL:
+        (tmp_path / f"{name}.safetensors").touch()
+    return tmp_path
+
+
+def test_who_may_query_a_forger_meets_that_one_alone(empty_files):
+    found = cells_that_ship(CONFIG, EDITORS, ("ours-queries",), (0.05,), (0, 1, 2), empty_files)
+    assert found == [Cell(QUERIED[s], "ours-queries", 0.05, s) for s in (0, 1, 2)]
+    others = [name for name in EDITORS if name != QUERIED[1]]
+    assert not cells_that_ship(CONFIG, others, ("ours-queries",), (0.05,), (1,), empty_files)
+
+
+def test_only_pg_has_several_seeds(empty_files):
+    methods = ("keyless", "tiles")
+    found = cells_that_ship(CONFIG, (TUNED,), methods, (0.05,), (0, 1, 2), empty_files)
+    seeds = [(cell.method, cell.seed) for cell in found]
+    assert seeds == [("keyless", 0), ("keyless", 1), ("keyless", 2), ("tiles", 0)]
+
+
+def test_no_cell_is_taken_for_another():
+    keys = {Cell(name, "ours", 0.05).key(CONFIG) for name in EDITORS}
+    assert len(keys) == len(EDITORS)
+    assert Cell(TUNED, "ours", 0.05).key(CONFIG)[2:5] == ("Res6-tuned", "SD", 1)
+
+
+def test_a_row_rests_on_editor_surrogate_and_pg(tmp_path):
+    def stands_for(method, **changed):
+        digests = {STORED[1]: "a", SURROGATE: "b", poisoner_name("ours", 1): "c"} | changed
+        manifest = {name: {"sha256": digest * 64} for name, digest in digests.items()}
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        return cells.weights_behind(CONFIG, Cell(STORED[1], method, 0.05, 1), tmp_path)
+
+    assert stands_for("ours") == "aaaaaaaa-bbbbbbbb-cccccccc"
+    assert stands_for("tiles") == "aaaaaaaa-bbbbbbbb"
+    assert stands_for("ours") != stands_for("ours", **{SURROGATE: "d"})
 
 
 def test_a_row_says_what_it_is(shipped, tmp_path):
     status, rows = call(tmp_path)
-    assert status == 0 and len(rows) == 3 * len(METHODS)
-    assert len({key_of(row) for row in rows}) == len(rows)
+    wanted = [Cell(name, method, 0.05) for name in STORED for method in METHODS]
+    assert status == 0 and len(rows) == len(wanted)
+    assert {key_of(row) for row in rows} == {cell.key(CONFIG) for cell in wanted}
     for row in rows:
-        name = f"editor_{row['target']}_{row['domains']}_{row['target_seed']}"
-        assert key_of(row) == Cell(name, row["method"], row["eps"]).key(CONFIG)
-        assert row["images"] == 4 and row["weights"] and row["lpips"] is None or row["lpips"] >= 0
+        assert row["images"] == 4 and row["weights"]
+        assert row["lpips"] is None or row["lpips"] >= 0
         assert row["psnr"] > 31 and 0 <= row["dsr"] <= 1
         # the bound of this forger, at this eps
         (bound,) = (
@@ -106,7 +146,7 @@ def test_a_killed_call_loses_nothing(shipped, tmp_path, monkeypatch):
     again = []
     monkeypatch.setattr(cells, "measure", lambda *a: (again.append(a[1]), real(*a))[1])
     status, rows = call(tmp_path, "--resume")
-    assert status == 0 and len(rows) == 3 * len(METHODS)
+    assert status == 0 and len(rows) == len(STORED) * len(METHODS)
     assert not set(again) & set(done)
 
 
@@ -122,7 +162,7 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(shipped, tmp_path, monk
     status, rows = call(tmp_path)
     said = capsys.readouterr()
     assert status == 1 and {row["method"] for row in rows} == set(METHODS) - {"tiles"}
-    assert said.err.count("no tiles today") == 3 and "3 of 12 cells failed" in said.out
+    assert said.err.count("no tiles today") == 4 and "4 of 16 cells failed" in said.out
 
 
 def test_several_processes_measure_the_same(shipped, tmp_path):

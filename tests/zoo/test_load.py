@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from compare import weights
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from idf.config import DOMAINS, UserError, load_config, load_film_config
 from idf.data.files import save_tensors
-from idf.networks import Judge, Res
+from idf.networks import DomainDiscriminator, Judge, Res, make_generator
 from idf.zoo import load
+from idf.zoo.grid import EDITORS, GRAY_BOX, NETWORKS, POISONERS, load_grid_poisoner
 
 
 def test_half_precision_becomes_fp32(tmp_path):
@@ -77,17 +79,34 @@ def test_weights_of_another_architecture(tmp_path, other):
 # Which file
 
 
-def test_targets_are_named_by_network_domains_and_history():
-    config = load_config("smoke")
+@pytest.mark.parametrize("data", ["", "faces"])
+def test_other_domains_are_all_that_is_other(data):
+    config = load_config("smoke", data_root=data)
     other = load.with_other_domains(config)
-    assert other.domains == DOMAINS["procedural"]["DD"]
-    assert other.changed(domains=config.domains) == config, "all else is the same"
-    assert load.target_name(config) == "target_Res6"
-    assert load.target_name(config, tuned=True) == "target_Res6_tuned"
-    assert load.target_name(other) == "target_Res6_DD"
-    assert load.target_name(config.changed(**{"target.network": "CNet"})) == "target_CNet"
-    photos = load.with_other_domains(load_config("smoke", data_root="faces"))
-    assert load.target_name(photos) == "target_Res6_DD"
+    assert other.domains == DOMAINS[config.dataset]["DD"]
+    assert other.changed(domains=config.domains) == config
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_editor_is_of_its_architecture_and_of_the_settings(name):
+    config = load_config("smoke", domains="Smiling,Bangs")
+    editor = load.make_editor(config, name)
+    assert type(editor) is type(make_generator(name, 2, 4, 32))
+    assert editor(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2)).shape == (1, 3, 32, 32)
+
+
+def test_the_surrogate_comes_with_its_critic(tmp_path):
+    config = load_config("smoke")
+    networks = {
+        load.SURROGATE: load.make_editor(config),
+        load.CRITIC: DomainDiscriminator(32, 5, config.editor.width_d),
+    }
+    for name, network in networks.items():
+        with pytest.raises(UserError, match=f"No weights at .*{name}"):
+            load.load_surrogate(config, tmp_path)
+        save_tensors(tmp_path / f"{name}.safetensors", network.state_dict())
+    for loaded, network in zip(load.load_surrogate(config, tmp_path), networks.values()):
+        assert torch.equal(weights(loaded), weights(network)) and not loaded.training
 
 
 def test_one_judge_knows_the_domains_of_both_settings():
@@ -129,13 +148,12 @@ def test_photos_are_parsed_by_a_parser_of_their_own():
 def test_the_shipped_networks_of_scenario_1_load(data):
     config = load_config("demo", data_root=data)
     networks = [*load.load_surrogate(config), load.load_judge(config)]
-    networks += [load.load_target(config), load.load_target(config, tuned=True)]
-    for name in ("poisoner", "poisoner_no_ats", "poisoner_queries"):
-        networks.append(load.load_poisoner(config, name))
+    networks += [EDITORS[name].load(config) for name in GRAY_BOX]
+    networks += [load_grid_poisoner(config, method) for method in POISONERS]
     for network in networks:
         assert not network.training and not any(p.requires_grad for p in network.parameters())
-    weights = [torch.cat([p.flatten() for p in n.parameters()]).sum() for n in networks]
-    assert len({w.item() for w in weights}) == len(networks), "no two are the same"
+    sums = {weights(network).sum().item() for network in networks}
+    assert len(sums) == len(networks), "no two are the same"
 
 
 def test_the_shipped_networks_of_scenario_2_load():
@@ -148,10 +166,10 @@ def test_the_shipped_networks_of_scenario_2_load():
 
 
 def test_a_preset_that_ships_nothing_says_so():
-    with pytest.raises(UserError, match="surrogate.safetensors holds another architecture"):
+    with pytest.raises(UserError, match=f"{load.SURROGATE}.safetensors holds another architecture"):
         load.load_surrogate(load_config("smoke"))
-    with pytest.raises(UserError, match="No weights at .*target_CNet"):
-        load.load_target(load_config("demo", **{"target.network": "CNet"}))
+    with pytest.raises(UserError, match="No weights at .*procedural/editor_CNet_SD_9"):
+        load.load_editor(load_config("demo"), "CNet", "editor_CNet_SD_9")
     with pytest.raises(UserError, match="There is no checkpoint nowhere.pth"):
         load.load_parser(load_film_config("demo", checkpoint="nowhere.pth"))
 

@@ -4,12 +4,14 @@ import json
 import sys
 
 import pytest
+from shipping import NEEDED
 
 from idf.config import WEIGHTS, Config, FilmConfig, UserError, load_config, load_film_config
 from idf.networks import Judge
 from idf.settings import setting_names
 from idf.zoo import film_recipes, recipes
-from idf.zoo.grid import CRITIC, EDITORS, GRID_POISONERS, SURROGATE
+from idf.zoo.grid import GRID_POISONERS, QUERIED
+from idf.zoo.load import CRITIC
 from idf.zoo.manifest import (
     changed_settings,
     check_manifest,
@@ -110,14 +112,7 @@ def test_shipped_weights_are_those_of_the_manifest(data):
     if data == "video":
         assert set(manifest) == set(film_recipes.RECIPES)
     else:
-        # a target of other domains is shipped for procedural faces only
-        left_out = {"target_Res6_DD"} if data == "celeba" else set()
-        # Table 1's networks ship as far as they are trained, the surrogate first of all
-        of_table = {*EDITORS, *GRID_POISONERS, CRITIC}
-        assert (
-            set(manifest) - of_table == {"d_a", "poisoner", *recipes.RECIPES} - of_table - left_out
-        )
-        assert not set(manifest) & of_table or {SURROGATE, CRITIC} <= set(manifest)
+        assert {*NEEDED, CRITIC} <= set(manifest) <= {*recipes.ALL, CRITIC}
     for entry in manifest.values():
         assert entry["seconds"] > 0 and entry["iterations"] > 0 and entry["hardware"]
         verb = "film-weights" if data == "video" else "weights"
@@ -132,13 +127,29 @@ def test_shipped_weights_are_told_their_terms():
 
 
 @pytest.mark.parametrize("data", ["procedural", "celeba", "video"])
-def test_shipped_settings_have_todays_names(data):
+def test_shipped_settings_have_todays_names_and_meanings(data):
     kind = FilmConfig if data == "video" else Config
-    for entry in read_manifest(WEIGHTS / data).values():
+    for name, entry in read_manifest(WEIGHTS / data).items():
         assert set(entry["settings"]) <= set(setting_names(kind))
         stated = {name: entry[name] for name in ("preset", "seed", "size")}
         remade = kind(**stated).changed(**entry["settings"])
         assert remade.size == 64 and remade.poisoner.width in (16, 64)
+        part = name.split("_")[0].replace("critic", "editor")
+        assert getattr(remade, part).iterations == entry["iterations"], name
+
+
+@pytest.mark.parametrize("data", ["procedural", "celeba"])
+def test_shipped_pgs_say_their_method_and_whom_they_asked_how_often(data):
+    manifest = read_manifest(WEIGHTS / data)
+    pgs = {name: which for name, which in GRID_POISONERS.items() if name in manifest}
+    assert pgs
+    for name, (method, seed) in pgs.items():
+        entry = manifest[name]
+        assert (entry["method"], entry["seed"]) == (method, seed)
+        if method == "ours-queries":
+            assert entry["queried"] == QUERIED[seed]
+            asked = entry["settings"].get("editor.batch", 16) * entry["iterations"]
+            assert entry["queries"] == asked
 
 
 def test_shipped_weights_are_small():

@@ -4,15 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from shipping import NEEDED
 
 from idf.config import UserError, load_config, load_film_config
 from idf.data.drawn.film import talking_face
 from idf.data.movies import write_film
-from idf.zoo import film_recipes, recipes
-from idf.zoo.load import load_target
+from idf.zoo import film_recipes, grid, recipes
+from idf.zoo.grid import EDITORS, GRAY_BOX, TUNED
+from idf.zoo.load import CRITIC, SURROGATE
 from idf.zoo.ready import describe, kept_in, ready
 
-LENGTHS = {f"{part}.iterations": 2 for part in ("editor", "target", "judge")}
+FORGER = GRAY_BOX[0]
+LENGTHS = {f"{part}.iterations": 2 for part in ("editor", "poisoner", "judge")}
 CONFIG = load_config("smoke", live_iterations=2, **LENGTHS)
 FILM = load_film_config("smoke")
 
@@ -20,7 +23,7 @@ FILM = load_film_config("smoke")
 @pytest.fixture
 def shipped(no_weights, tmp_path):
     """A data/weights that holds the judge alone."""
-    recipes.RECIPES["judge"](CONFIG, tmp_path / "work", CONFIG.weights)
+    recipes.ALL["judge"](CONFIG, tmp_path / "work", CONFIG.weights)
     return CONFIG.weights
 
 
@@ -30,31 +33,42 @@ def test_what_ships_is_used_and_nothing_trained(shipped, capsys):
 
 
 def test_only_what_is_missing_is_trained(shipped, capsys):
-    folder = ready(CONFIG, "judge", "target_Res6")
+    folder = ready(CONFIG, "judge", FORGER)
     said = capsys.readouterr().out
-    assert "target_Res6; trained here." in said, "in full: these are all the iterations it has"
+    assert f"{FORGER}; trained here." in said, "in full: these are all the iterations it has"
     assert "judge" not in said.split("trained here")[0]
     kept, given = (place / "judge.safetensors" for place in (folder, shipped))
     assert folder == kept_in(CONFIG) and kept.read_bytes() == given.read_bytes()
-    load_target(CONFIG, folder)
-    assert not (shipped / "target_Res6.safetensors").exists()
+    EDITORS[FORGER].load(CONFIG, folder)
+    assert not (shipped / f"{FORGER}.safetensors").exists()
+
+
+def test_what_rests_on_another_is_trained_after_it(shipped, capsys):
+    folder = ready(CONFIG, "poisoner_keyless_0", TUNED, SURROGATE)
+    assert f"{SURROGATE}, {TUNED}, poisoner_keyless_0; trained here" in capsys.readouterr().out
+    assert {path.stem for path in folder.glob("*.safetensors")} == {
+        SURROGATE,
+        CRITIC,
+        TUNED,
+        "poisoner_keyless_0",
+    }
 
 
 def test_a_short_training_is_said_to_be_rough(shipped, capsys):
-    ready(CONFIG.changed(**{"target.iterations": 5}), "target_Res6")
+    ready(CONFIG.changed(**{"editor.iterations": 5}), FORGER)
     said = capsys.readouterr().out
-    assert "target_Res6; trained here for 2 iterations, so what they show is rough" in said
+    assert f"{FORGER}; trained here for 2 iterations, so what they show is rough" in said
 
 
 def test_a_second_notebook_finds_what_the_first_trained(shipped, monkeypatch):
-    folder = ready(CONFIG, "target_Res6")
-    content = (folder / "target_Res6.safetensors").read_bytes()
-    monkeypatch.setattr(recipes, "train_target", lambda run, faces, folder: _resumed(run, folder))
-    assert ready(CONFIG, "target_Res6") == folder
-    assert (folder / "target_Res6.safetensors").read_bytes() == content
+    folder = ready(CONFIG, FORGER)
+    content = (folder / f"{FORGER}.safetensors").read_bytes()
+    monkeypatch.setattr(grid, "train_target", _resumed)
+    assert ready(CONFIG, FORGER) == folder
+    assert (folder / f"{FORGER}.safetensors").read_bytes() == content
 
 
-def _resumed(run, folder):
+def _resumed(run, faces, folder, until=None):
     """The run as its checkpoint left it: not one iteration is done."""
     for _ in run.loop(run.config.editor.iterations, folder=folder, quiet=True):
         pytest.fail("it was trained again")
@@ -72,9 +86,10 @@ def test_a_damaged_file_is_named_instead_of_retrained(shipped):
         ready(CONFIG, "judge")
 
 
-def test_the_shipped_weights_serve_the_demo_notebooks(capsys):
+def test_the_shipped_weights_serve_the_demo_notebooks(capsys, monkeypatch):
+    monkeypatch.setattr(recipes, "shorten", lambda config: pytest.fail("not all of them ship"))
     config, film = load_config("demo"), load_film_config("demo")
-    assert ready(config, *recipes.RECIPES) == config.weights
+    assert ready(config, *NEEDED) == config.weights
     assert ready(film, *film_recipes.RECIPES) == film.weights
     assert capsys.readouterr().out.count("the shipped ones") == 2
 

@@ -1,21 +1,24 @@
-"""How scenario 1's networks are made: every recipe at two iterations, in order."""
+"""How scenario 1's networks are made: every recipe at a few iterations, in order."""
+
+import shutil
 
 import pytest
-import torch
+from compare import weights
 
+from idf import editing
 from idf.config import DOMAINS, UserError, load_config
 from idf.zoo import recipes
-from idf.zoo.grid import CRITIC, EDITORS, GRID_POISONERS
-from idf.zoo.load import load_poisoner, load_surrogate, load_target
+from idf.zoo.grid import EDITORS, GRAY_BOX, GRID_POISONERS, POISONERS, QUERIED, TUNED
+from idf.zoo.load import CRITIC, SURROGATE
 from idf.zoo.manifest import check_manifest, read_manifest
 
-LENGTHS = {f"{part}.iterations": 2 for part in ("editor", "target", "judge")}
+LENGTHS = {"editor.iterations": 2, "judge.iterations": 2, "poisoner.iterations": 4}
 CONFIG = load_config("smoke", **LENGTHS)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with all of RECIPES."""
+    """A folder with all of ALL."""
     out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
     for name, recipe in recipes.ALL.items():
         recipe(CONFIG, work, out)
@@ -23,68 +26,83 @@ def made(tmp_path_factory):
     return out, work
 
 
-def test_every_recipe_leaves_its_files_and_entries(made):
+def test_every_recipe_leaves_its_file_and_entry(made):
     out, _ = made
     check_manifest(out)
     manifest = read_manifest(out)
-    assert set(manifest) == {*recipes.ALL, CRITIC, "d_a", "poisoner"}
+    assert set(manifest) == {*recipes.ALL, CRITIC}
+    assert len({entry["sha256"] for entry in manifest.values()}) == len(manifest), "no two alike"
     assert manifest["judge"]["accuracy"].keys() >= {"Smiling", "Pale_Skin", "mean", "balanced"}
-    # half of the iterations, four images a batch
-    assert manifest["poisoner_queries"]["queries"] == 1 * 4
-    assert manifest["poisoner_queries"]["settings"]["poisoner.lambda_dom"] == 0
+
+
+def test_all_are_the_judge_the_editors_and_the_pgs():
+    assert list(recipes.ALL) == ["judge", *EDITORS, *GRID_POISONERS]
+    assert len(GRID_POISONERS) == 3 * len(POISONERS)
 
 
 def test_who_has_which_domains_and_seed(made):
-    manifest = read_manifest(made[0])
-    for name, entry in manifest.items():
-        setting = "DD" if "_DD" in name else "SD"
+    for name, entry in read_manifest(made[0]).items():
+        setting = "DD" if "_DD_" in name else "SD"
         assert tuple(entry["domains"]) == DOMAINS["procedural"][setting], name
-        if name not in (*EDITORS, *GRID_POISONERS):
-            assert entry["seed"] == (100 if name.startswith("target") else 0), name
+        seed = 0
+        if name in EDITORS:
+            seed = 100 * EDITORS[name].seed + 50 * (setting == "DD")
+        elif name in GRID_POISONERS:
+            seed = GRID_POISONERS[name][1]
+        assert entry["seed"] == seed, name
         assert entry["data"] == "procedural" and entry["preset"] == "smoke"
+
+
+def test_an_entry_says_of_which_kind_its_network_is(made):
+    manifest = read_manifest(made[0])
+    for name, editor in EDITORS.items():
+        entry = manifest[name]
+        assert (entry["network"], entry["setting"]) == (editor.network, editor.setting)
+        assert entry["attempt"] == 0
+    for name, (method, seed) in GRID_POISONERS.items():
+        assert manifest[name]["method"] == method
+        asked = {"queried", "queries"} <= manifest[name].keys()
+        assert asked == (method == "ours-queries")
+        if asked:  # four images in each of four times four iterations
+            assert manifest[name]["queried"] == QUERIED[seed] and manifest[name]["queries"] == 64
 
 
 def test_finished_trainings_are_not_repeated(made, tmp_path, monkeypatch):
     out, work = made
-    monkeypatch.setattr(recipes, "train_editor", None)
-    recipes.RECIPES["surrogate"](CONFIG, work, tmp_path)
-    for name in ("surrogate", "d_a", "poisoner"):
+    for step in ("train_editor", "update_poisoner"):
+        monkeypatch.setattr(editing, step, None)
+    for name in (SURROGATE, "poisoner_ours_0"):
+        recipes.ALL[name](CONFIG, work, tmp_path)
+    for name in (SURROGATE, CRITIC, "poisoner_ours_0"):
         file = f"{name}.safetensors"
         assert (out / file).read_bytes() == (tmp_path / file).read_bytes()
 
 
 def distance(a, b):
-    pairs = zip(a.parameters(), b.parameters(), strict=True)
-    return max((p - q).abs().max().item() for p, q in pairs)
+    return (weights(a) - weights(b)).abs().max().item()
 
 
-def test_the_tuned_target_begins_with_the_surrogates_weights(made):
-    out, _ = made
-    surrogate, _ = load_surrogate(CONFIG, out)
+def test_the_tuned_forger_stays_near_the_surrogate(made):
+    surrogate, tuned, apart = (
+        EDITORS[name].load(CONFIG, made[0]) for name in (SURROGATE, TUNED, GRAY_BOX[0])
+    )
     # one step of Adam moves no weight by more than about its rate
-    assert 0 < distance(load_target(CONFIG, out, tuned=True), surrogate) < 3e-3
-    assert distance(load_target(CONFIG, out), surrogate) > 0.02, "of another seed"
+    assert 0 < distance(tuned, surrogate) < 3e-3
+    assert distance(apart, surrogate) > 0.02, "of another seed"
 
 
-def test_three_poisoners_differ(made):
-    names = ("poisoner", "poisoner_no_ats", "poisoner_queries")
-    first, second, third = (load_poisoner(CONFIG, name, made[0]) for name in names)
-    assert distance(first, second) > 0 and distance(first, third) > 0
-    assert distance(second, third) > 0
-
-
-def test_the_targets_settings_are_its_own():
-    config = load_config("demo")
-    own = recipes.target_config(config)
-    assert (own.editor.iterations, own.editor.decay) == (10_000, config.target.decay)
-    assert own.seed == config.seed + 100 and own.domains == config.domains
-    assert own.changed(seed=config.seed, editor=config.editor) == config
-    assert recipes.target_config(config, 7).editor.iterations == 7
+@pytest.mark.parametrize("method", POISONERS)
+def test_the_training_of_a_pg_leaves_the_surrogate_alone(made, tmp_path, method):
+    out = shutil.copytree(made[0], tmp_path / "out")
+    recipes.ALL[f"poisoner_{method}_0"](CONFIG, tmp_path / "work", out)
+    for name in (SURROGATE, CRITIC, *GRAY_BOX):
+        file = f"{name}.safetensors"
+        assert (out / file).read_bytes() == (made[0] / file).read_bytes()
 
 
 def test_a_notebook_trains_shortly():
     short = recipes.shorten(load_config("demo"))
-    assert (short.editor.iterations, short.target.iterations) == (300, 300)
+    assert (short.editor.iterations, short.poisoner.iterations) == (300, 300)
     assert short.judge.iterations == 300 and short.identity() == load_config("demo").identity()
     assert recipes.shorten(load_config("paper")).judge.iterations == 1000
 
@@ -98,9 +116,8 @@ def test_what_a_folder_lacks_is_said(made, tmp_path, name):
         recipes.load(CONFIG.changed(**wide), name, made[0])
 
 
-def test_the_trainings_of_stage_b_leave_the_surrogate_alone(made, tmp_path):
-    out, work = made
-    before, _ = load_surrogate(CONFIG, out)
-    recipes.RECIPES["poisoner_no_ats"](CONFIG, tmp_path, out)
-    after, _ = load_surrogate(CONFIG, out)
-    assert distance(before, after) == 0 and torch.isfinite(next(after.parameters())).all()
+@pytest.mark.parametrize("name", [SURROGATE, GRAY_BOX[0], "poisoner_ours_0"])
+def test_weights_for_other_domains_are_refused(made, name):
+    words = f"holds {name} for other domains: Black_Hair, Blond_Hair, Brown_Hair"
+    with pytest.raises(UserError, match=words):
+        recipes.load(CONFIG.changed(domains=CONFIG.domains[::-1]), name, made[0])

@@ -1,7 +1,8 @@
 """One's own photos: `protect` infects their faces, `check` shows what forgers make of them.
 
 files: read and written; align: faces found and cut out; put_back: a change of a face, in the photo;
-protection: the two PGs; plan and batch: many photos; check: the forgeries; measure: the numbers.
+protection: PG; plan and batch: many photos; check: the forgeries; measure: the numbers; survival:
+those by the size of the face and by what is done to the copy.
 The photo never leaves the machine: nothing here opens a connection.
 """
 

@@ -51,6 +51,11 @@ class Alignment:
         right, bottom = np.ceil(self.corners().max(0)).astype(int)
         return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
+    def moved(self, scale: float = 1, shift: tuple[float, float] = (0, 0)) -> Self:
+        """A crop `scale` times as wide, its centre moved by shares of its side (right, down)."""
+        u, v = CROP * ((1 - scale) / 2 + np.array(shift))
+        return type(self)(self.matrix @ [[scale, 0, u], [0, scale, v], [0, 0, 1]])
+
     def cut_to(self, rectangle: tuple[slice, slice]) -> Self:
         """The same face in the part of the photo that has these rows and columns."""
         rows, columns = rectangle

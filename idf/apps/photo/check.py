@@ -173,8 +173,8 @@ def conclusion(faces: list[Seen]) -> str:
     text = (
         f"Of these three editors' forgeries {moved:.0%} differ from those of the clean photo by an "
         f"L2 above {metrics.DSR_THRESHOLD:g}; once the copy is saved as JPEG of quality 75, "
-        f"{later:.0%}. PG met none of them, but all three are small and of one kind; that does not "
-        "prove that any other editor fails. A moved forgery may still show what the forger wanted: "
-        "look at the picture."
+        f"{later:.0%}. PG met none of them, but all three are of one kind, StarGAN's at 64 px: "
+        "that does not prove that any other editor fails. A moved forgery may still show what the "
+        "forger wanted: look at the picture."
     )
     return "\n" + fill(text, 110)

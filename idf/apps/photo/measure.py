@@ -56,7 +56,7 @@ def measure(pairs: list[tuple[Path, Path]], eps: float) -> dict:
         "dsr_by_editor": dsr_by_editor,
         "psnr": statistics.mean(psnr),
         "psnr_least": min(psnr),
-        "wishes_granted": success,
+        "edits_seen": success,
     }
     print({name: value for name, value in row.items() if not isinstance(value, dict)}, flush=True)
     return row

@@ -1,5 +1,6 @@
-"""The faces of a photo infected by two PGs at once, before it is published."""
+"""The faces of a photo infected by PG, before it is published."""
 
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,14 +16,14 @@ from idf.apps.photo.put_back import put_back
 from idf.apps.photo.words import counted
 from idf.config import UserError
 from idf.data.files import write_atomically
-from idf.data.pictures import to_model
+from idf.data.pictures import to_model, to_uint8
 from idf.losses import infect
-from idf.zoo.load import load_poisoner, photo_config
+from idf.zoo.load import photo_config
 
-POISONERS = ("poisoner", "poisoner_queries")
+METHOD = "keyless-no-ats"  # of idf.methods
 EPS = 0.03
 MOST_EPS = 0.2
-# of a crop, in pixels of the photo: in smaller ones half of the change is lost, or more
+# of a crop, in pixels of the photo: in smaller ones half of the effect is lost, or more
 WEAK_SIDE = 100
 
 
@@ -41,7 +42,7 @@ class Protected:
         if not weak:
             return self.photo.notes
         faces = counted(len(self.faces), "face")
-        return (*self.photo.notes, f"{weak} of {faces} so small that much of the change is lost.")
+        return (*self.photo.notes, f"{weak} of {faces} so small that much of the effect is lost.")
 
     @property
     def largest(self) -> int:
@@ -77,9 +78,7 @@ def protect(
     faces = find_faces(photo)
     pixels = photo.pixels
     for face in faces:
-        x = to_model(aligned(photo.pixels, face, photo_config().size))[None]
-        change = infect(x, perturbation(x), eps) - x
-        pixels = put_back(pixels, face, change[0], eps)
+        pixels = put_back(pixels, face, change_of(photo.pixels, face, eps), eps)
     if len(faces) > 1:
         pixels = _within(pixels, photo.pixels, eps)
 
@@ -107,19 +106,27 @@ def levels(eps: float) -> int:
     return int(eps * 127.5 + 0.5)
 
 
+def change_of(pixels: np.ndarray, face: Alignment, eps: float) -> Tensor:
+    """x' - x of a face of these pixels (H, W, 3): (3, S, S), within eps."""
+    x = to_model(aligned(pixels, face, photo_config().size))[None]
+    return (infect(x, perturbation(x), eps) - x)[0]
+
+
 @torch.no_grad()
 def perturbation(x: Tensor) -> Tensor:
-    """delta for faces x (B, 3, S, S) in [-1, 1]: the sum of what two PGs add, in [-1, 1].
+    """delta for a face x (1, 3, S, S) in [-1, 1], by the PG that needs no key.
 
-    One was trained against the surrogate, the other with queries to the editor trained apart. Each
-    breaks what the other leaves alone.
+    Its random part is drawn from the face itself: another for each, the same in every run.
     """
-    return sum(poisoner(x) for poisoner in _load_poisoners()).clamp(-1, 1)
+    generator = torch.Generator().manual_seed(zlib.crc32(to_uint8(x).numpy().tobytes()))
+    return _load_poisoner()(x, generator)
 
 
 @lru_cache
-def _load_poisoners() -> list[nn.Module]:
-    return [load_poisoner(photo_config(), name) for name in POISONERS]
+def _load_poisoner() -> nn.Module:
+    from idf.zoo.grid import load_grid_poisoner  # it knows trainings, too, which import slowly
+
+    return load_grid_poisoner(photo_config(), METHOD)
 
 
 def _within(pixels: np.ndarray, original: np.ndarray, eps: float) -> np.ndarray:

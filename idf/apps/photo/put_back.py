@@ -11,8 +11,10 @@ from idf.apps.photo.align import Alignment, sampler, window_of
 from idf.data.celeba import CROP
 
 FEATHER = 0.06  # share of the crop's side over which the change fades out at the border
-STEPS = 12  # of the conjugate gradients
-DAMPING = 1e-2
+# How often that is asked for again which shrinking takes, and how much stronger all of it is made
+# before eps bounds it: by trial, the largest DSR at the PSNR that x' has at the networks' size.
+ROUNDS = 4
+GAIN = 2
 
 
 def put_back(pixels: np.ndarray, alignment: Alignment, delta: Tensor, eps: float) -> np.ndarray:
@@ -20,25 +22,36 @@ def put_back(pixels: np.ndarray, alignment: Alignment, delta: Tensor, eps: float
 
     delta and eps count on [-1, 1]. No pixel moves by more than eps, rounded to whole grey levels.
 
-    `aligned` shrinks, so many changes of the photo look like delta after it; this is the least of
-    them. It fades out towards the border of the crop; beyond it the photo stays, bit for bit.
+    `aligned` shrinks, and takes more from fine waves than from coarse ones. Made up for in full,
+    the finest would take all that eps allows; so it is made up for in part. The change fades out
+    towards the border of the crop; beyond it the photo stays, bit for bit.
     """
     window, corner = window_of(pixels, alignment)
     height, width = window.shape[:2]
 
-    # a large face is solved for on a photo `by` times smaller: the change is smooth there, and
+    # a large face is worked on in a photo `by` times smaller: the change is smooth there, and
     # enlarging it loses nothing
     by = max(1, round(alignment.side / (2 * CROP)))
-    shape = -(-height // by), -(-width // by)
+    shape = 3, -(-height // by), -(-width // by)
     size = delta.shape[-1]
-    shrink = sampler(Alignment(alignment.matrix / by), corner / by, shape, size)
+    shrink = sampler(Alignment(alignment.matrix / by), corner / by, shape[1:], size)
+    enlarge = enlarger(shrink, shape, size)
+
+    # what shrinking takes is asked for again
+    delta = delta.float()
+    asked = delta
+    for _ in range(ROUNDS):
+        asked = asked + delta - shrink(enlarge(asked))
+
+    # within eps, and nothing at the border
     fade = _fade(size)
-    change = least_change(shrink, delta.float() * fade * fade[:, None], (3, *shape))
+    change = enlarge(GAIN * asked).clamp(-eps, eps)
+    change = change * enlarge((fade * fade[:, None]).expand(3, -1, -1)).clamp(0, 1)
     if by > 1:
         change = F.interpolate(change[None], scale_factor=by, mode="bicubic")[0]
         change = change[:, :height, :width]
 
-    # within eps, in grey levels, rounded
+    # in grey levels, rounded
     new = torch.from_numpy(window.copy()) + 127.5 * change.clamp(-eps, eps).permute(1, 2, 0)
     out = pixels.copy()
     left, top = corner
@@ -53,34 +66,23 @@ def _fade(size: int) -> Tensor:
     return 0.5 - 0.5 * torch.cos(torch.pi * ramp)
 
 
-def least_change(
-    shrink: Callable[[Tensor], Tensor], delta: Tensor, shape: tuple[int, ...]
-) -> Tensor:
-    """The p of least norm with shrink(p) = delta, for a linear map A: p = A^T q, A A^T q = delta.
+def enlarger(
+    shrink: Callable[[Tensor], Tensor], shape: tuple[int, int, int], size: int
+) -> Callable[[Tensor], Tensor]:
+    """The map y -> A^T y / A^T 1 of aligned faces (3, size, size), for a linear A = `shrink`.
 
-    By conjugate gradients, damped, since a small photo cannot hold all of delta.
+    A takes pictures of this shape. An even face stays as it is; 0 where A does not look.
     """
     with torch.enable_grad():
         p = torch.zeros(shape, requires_grad=True)
-        image = shrink(p)
+        shrunk = shrink(p)
 
-    def transposed(q: Tensor) -> Tensor:
-        return torch.autograd.grad(image, p, q, retain_graph=True)[0]
+    def transposed(y: Tensor) -> Tensor:
+        return torch.autograd.grad(shrunk, p, y, retain_graph=True)[0]
 
-    with torch.no_grad():
-        damping = DAMPING * shrink(transposed(delta)).norm() / delta.norm().clamp(min=1e-20)
+    weight = transposed(torch.ones(3, size, size))
 
-    q = torch.zeros_like(delta)
-    rest = delta
-    direction = rest
-    size = rest.square().sum()
-    for _ in range(STEPS):
-        with torch.no_grad():
-            along = shrink(transposed(direction)) + damping * direction
-        step = size / (direction * along).sum().clamp(min=1e-20)
-        q = q + step * direction
-        rest = rest - step * along
-        previous = size
-        size = rest.square().sum()
-        direction = rest + size / previous.clamp(min=1e-20) * direction
-    return transposed(q)
+    def enlarge(y: Tensor) -> Tensor:
+        return torch.where(weight > 1e-6, transposed(y) / weight.clamp(min=1e-6), 0)
+
+    return enlarge

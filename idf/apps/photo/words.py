@@ -38,11 +38,17 @@ def warning_of_jpeg(eps: float) -> str:
     file = RESULTS / "protect.json"
     if not file.is_file():
         return "JPEG weakens the protection: publish a PNG where you can."
-    rows = json.loads(file.read_text())["rows"]
-    row = min(rows, key=lambda row: abs(row["eps"] - eps))
+    results = json.loads(file.read_text())
+    row = min(results["rows"], key=lambda row: abs(row["eps"] - eps))
+    jpegs = [row for row in results["survival"] if row["variant"] == "jpeg_75"]
+    nearest = min((row["eps"] for row in jpegs), key=lambda measured: abs(measured - eps))
+    by_size = ", ".join(
+        f"{row['dsr']:.0%} at {row['side']} px" for row in jpegs if row["eps"] == nearest
+    )
     return (
         f"JPEG weakens the protection: at eps {row['eps']:g} it moved {row['dsr']:.0%} of the "
         f"forgeries of {row['photos']} portraits as PNG, {row['dsr_jpeg_95']:.0%} as the JPEG that "
         f"is written here, and {row['dsr_jpeg_75']:.0%} as JPEG of quality 75, which is what most "
-        "sites make of a photo: publish a PNG where you can."
+        f"sites make of a photo. The larger the face, the more is left: by the width of its crop, "
+        f"{by_size} (eps {nearest:g}, quality 75). Publish a PNG where you can."
     )

@@ -19,7 +19,7 @@ from gallery_photos import encoded, gallery_face
 from playwright.sync_api import expect, sync_playwright
 
 from idf.apps.explorer.html import MOST_BYTES
-from idf.apps.explorer.state import GALLERY
+from idf.apps.explorer.state import GALLERY, targets_of
 from idf.config import ROOT
 
 
@@ -160,9 +160,10 @@ def test_only_this_machine_with_the_token_gets_in(server, page):
 
 def test_each_control_changes_pictures_and_numbers(page, tmp_path):
     page.get_by_role("button", name="face 3").click()
-    page.get_by_label("x′ made by").select_option("ours, with queries")
+    page.get_by_label("forger").select_option("the surrogate itself")
+    page.get_by_label("x′ made by").select_option("Ruiz, transferred")
     page.get_by_label("on the way").select_option("none")
-    shows(page, "face 3")
+    shows(page, "face 3, smiling by the surrogate itself, Ruiz, transferred")
     expect(page.locator(".idf-verdict strong")).to_have_text("✕ forgery broken")
     shot(page, "start", tmp_path)
     seen = [(verdict(page), picture(page, "forged from x′: y′").get_attribute("src"))]
@@ -175,8 +176,8 @@ def test_each_control_changes_pictures_and_numbers(page, tmp_path):
             "random colour noise",
         ),
         (
-            lambda: page.get_by_label("forger").select_option("the surrogate itself"),
-            "the surrogate itself",
+            lambda: page.get_by_label("forger").select_option("Res6, seed 2"),
+            "Res6, seed 2",
         ),
         (lambda: page.get_by_label("on the way").select_option("JPEG"), "JPEG quality 95"),
         (lambda: page.get_by_label("strength").select_option("quality 25"), "JPEG quality 25"),
@@ -224,7 +225,8 @@ def test_photos_are_taken_and_refused_in_the_page(page, tmp_path):
     assert page.locator(".idf-note img").count() == 0
     shows(page, "your photo")
     assert "the judge sees" in verdict(page)
-    assert "other domains" not in page.get_by_label("forger").inner_text()
+    offered = page.get_by_label("forger").locator("option").all_inner_texts()
+    assert [" ".join(words.split()) for words in offered] == list(targets_of("celeba").values())
     shot(page, "uploaded", tmp_path)
     page.get_by_role("button", name="face 2").click()
     shows(page, "face 2")

@@ -11,8 +11,10 @@ from gallery_photos import encoded, gallery_face
 from idf.apps.explorer import html
 from idf.apps.explorer import page as page_module
 from idf.apps.explorer.latest import Latest
-from idf.apps.explorer.state import State
+from idf.apps.explorer.state import State, targets_of
 from idf.config import DOMAINS, ROOT
+from idf.zoo.grid import GRAY_BOX
+from idf.zoo.load import SURROGATE
 
 
 def test_stale_moves_are_dropped():
@@ -53,6 +55,8 @@ def uploaded(content, name):
 
 
 def test_the_page_follows_its_controls(page):
+    page.method.value = "ruiz"
+    page.target.value = SURROGATE
     before = page.pictures.value
     assert "forgery broken" in page.verdict.value and "= 6.4 / 255" in page.levels.value
     page.eps.value = 0.01
@@ -60,18 +64,23 @@ def test_the_page_follows_its_controls(page):
     page.transformation.value = "jpeg"
     assert page.strength.value == 95 and "forgery stands" in page.verdict.value
     page.strength.value = 50
-    assert page.state() == State(eps=0.01, transformation="jpeg", strength=50)
+    chosen = State(method="ruiz", target=SURROGATE)
+    assert page.state() == replace(chosen, eps=0.01, transformation="jpeg", strength=50)
     page.faces[3].click()
     assert page.state().face == 3
     assert page.faces[3].description == "✓ face 4" and page.faces[0].description == "face 1"
 
 
-def test_what_was_chosen_stays_where_it_can(page):
-    page.target.value = "apart-DD"
+def test_the_page_begins_with_the_state_that_a_notebook_begins_with(page):
+    assert page.state() == State()
+
+
+def test_what_was_chosen_stays_where_it_can(other_domains, page):
+    page.target.value = other_domains
     assert page.domain.value == "Gray_Hair", "this forger edits other domains"
-    page.target.value = "tuned"
+    page.target.value = GRAY_BOX[1]
     page.domain.value = "Smiling"
-    page.target.value = "surrogate"
+    page.target.value = SURROGATE
     assert page.domain.value == "Smiling"
 
 
@@ -97,17 +106,18 @@ def test_an_upload_that_fails_is_one_sentence_and_the_page_goes_on(page):
     assert page.pictures.value != before, "the page still works"
 
 
-def test_an_upload_is_shown_and_the_gallery_leads_back(page):
+def test_an_upload_is_shown_and_the_gallery_leads_back(other_domains, page):
     pytest.importorskip("dlib")
-    page.target.value = "apart-DD"
+    page.target.value = other_domains
     page._uploaded(uploaded(encoded(gallery_face()), "my 'own' <b>photo</b>.png"))
     assert "my &#x27;own&#x27; &lt;b&gt;photo&lt;/b&gt;.png is shown" in page.note.value
-    assert page.state().photo and page.target.value == "apart"
+    assert page.state().photo and page.target.value in targets_of("celeba")
     assert page.domain.value in DOMAINS["celeba"]["SD"]
     assert "the judge sees" in page.verdict.value
     assert not any(button.description.startswith("✓") for button in page.faces)
     page.faces[0].click()
-    assert page.state() == replace(State(), domain=page.domain.value)
+    chosen = {"domain": page.domain.value, "target": page.target.value}
+    assert page.state() == replace(State(), **chosen)
     assert "is drawn" in page.verdict.value
 
 

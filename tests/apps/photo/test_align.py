@@ -42,6 +42,15 @@ def test_alignment_is_the_least_squares_solution():
     assert np.allclose(alignment_of(landmarks).matrix, expected, atol=1e-9)
 
 
+def test_a_crop_is_scaled_about_its_centre_and_moved_by_shares_of_its_side():
+    face = Alignment(similarity(2, 0, (10, 20)))  # from (10, 20), 2 * CROP wide
+    corners = face.moved(0.5, (0.25, -0.125)).corners()
+    assert np.allclose(corners[0], [10 + CROP, 20 + CROP / 4])
+    assert np.allclose(corners[2], [10 + 2 * CROP, 20 + CROP * 5 / 4])
+    turned = Alignment(similarity(2, 90, (400, 0)))
+    assert np.allclose(turned.moved(shift=(0.5, 0)).corners() - turned.corners(), [0, CROP])
+
+
 def test_a_face_keeps_its_corners_when_the_photo_is_cut():
     alignment = Alignment(similarity(0.5, 20, (80, 40)))
     rectangle = alignment.rectangle((300, 300, 3))

