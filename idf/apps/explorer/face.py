@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from idf import losses
-from idf.apps.explorer.networks import judge, settings
-from idf.apps.explorer.state import GALLERY, State, domains_of
+from idf.apps.explorer.networks import judge
+from idf.apps.explorer.state import GALLERY, State, domains_of, settings
 from idf.config import HAIR, load_config
 from idf.data.drawn.faces import ATTRIBUTES, render_faces
 from idf.data.pictures import to_model

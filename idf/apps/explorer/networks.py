@@ -5,10 +5,10 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor, nn
 
-from idf.config import Config, load_config
+from idf.apps.explorer.state import settings
 from idf.zoo.forgers import grid_editor
 from idf.zoo.grid import load_grid_poisoner
-from idf.zoo.load import load_judge, photo_config
+from idf.zoo.load import load_judge
 
 
 class RememberingPoisoner(nn.Module):
@@ -28,12 +28,6 @@ class RememberingPoisoner(nn.Module):
     def compute(self, x: Tensor) -> Tensor:
         """delta (B, 3, S, S) in [-1, 1], anew."""
         return self.poisoner(x, torch.Generator().manual_seed(0))
-
-
-@cache
-def settings(dataset: str) -> Config:
-    """Of the networks for "procedural" or "celeba"."""
-    return photo_config() if dataset == "celeba" else load_config("demo")
 
 
 @cache

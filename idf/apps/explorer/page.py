@@ -18,9 +18,9 @@ from idf.apps.explorer.latest import Latest
 from idf.apps.explorer.state import (
     GALLERY,
     MOST_EPS,
-    OFFERED_METHODS,
     State,
     domains_of,
+    methods_of,
     targets_of,
 )
 from idf.apps.explorer.transformations import TRANSFORMATIONS
@@ -60,7 +60,7 @@ class Page:
         self.target = dropdown("forger", targets_of(start.dataset), start.target)
         domains = domains_of(start.dataset, start.target)
         self.domain = dropdown("edit", named(domains), start.domain)
-        self.method = dropdown("x′ made by", OFFERED_METHODS, start.method)
+        self.method = dropdown("x′ made by", methods_of(start.dataset), start.method)
         ways = {name: way.label for name, way in TRANSFORMATIONS.items()}
         self.transformation = dropdown("on the way", ways, start.transformation)
         self.strength = dropdown("strength", {0: "none"}, start.strength)
@@ -102,10 +102,11 @@ class Page:
         self.note.value = html.note_html(sentences)
 
     def _offer(self) -> None:
-        """The forgers and edits that go with the face; what was chosen stays where it can."""
+        """The forgers, edits and methods that go with the face; what was chosen stays if it can."""
         dataset = self.state().dataset
         set_options(self.target, targets_of(dataset))
         set_options(self.domain, named(domains_of(dataset, self.target.value)))
+        set_options(self.method, methods_of(dataset))
         for i, button in enumerate(self.faces):
             is_chosen = i == self.face and not self.photo
             button.description = f"✓ face {i + 1}" if is_chosen else f"face {i + 1}"

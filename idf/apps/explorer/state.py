@@ -4,33 +4,30 @@ from dataclasses import dataclass
 from functools import cache
 
 from idf.apps.explorer.transformations import TRANSFORMATIONS
-from idf.config import DOMAINS, UserError, load_config
+from idf.config import DOMAINS, Config, UserError, load_config
 from idf.methods import METHODS
 from idf.zoo.forgers import editors_that_ship
-from idf.zoo.grid import EDITORS, GRAY_BOX
-from idf.zoo.load import photo_config
+from idf.zoo.grid import EDITORS, GRAY_BOX, POISONERS, poisoner_name
+from idf.zoo.load import photo_config, ships
 
 # seeds of drawn faces: the first of the test part, on which no network was trained
 GALLERY = range(3_000_000, 3_000_008)
 MOST_EPS = 0.1
 
-# of idf.methods, those that the page offers: {name: words}
-OFFERED_METHODS = {
-    name: METHODS[name].legend
-    for name in (
-        "keyless-no-ats",
-        "keyless",
-        "ours",
-        "ours-no-ats",
-        "ours-queries",
-        "ruiz",
-        "tiles",
-        "tiles-wrong-period",
-        "random-noise",
-        "random-colour",
-        "brightened",
-    )
-}
+# of idf.methods, those that the page offers
+OFFERED_METHODS = (
+    "keyless-no-ats",
+    "keyless",
+    "ours",
+    "ours-no-ats",
+    "ours-queries",
+    "ruiz",
+    "tiles",
+    "tiles-wrong-period",
+    "random-noise",
+    "random-colour",
+    "brightened",
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,25 @@ class State:
 
 
 @cache
+def settings(dataset: str) -> Config:
+    """Of the networks for "procedural" or "celeba"."""
+    return photo_config() if dataset == "celeba" else load_config("demo")
+
+
+@cache
 def targets_of(dataset: str) -> dict[str, str]:
-    """The editors that ship for a data set: {name: words}."""
-    config = photo_config() if dataset == "celeba" else load_config("demo")
-    return {name: EDITORS[name].label for name in editors_that_ship(config)}
+    """The editors that ship for a data set, the surrogate last: {name: words}."""
+    names = editors_that_ship(settings(dataset))
+    names.sort(key=lambda name: EDITORS[name].is_surrogate)
+    return {name: EDITORS[name].label for name in names}
+
+
+@cache
+def methods_of(dataset: str) -> dict[str, str]:
+    """The ways to make x' whose PG, if any, ships for a data set: {name: words}."""
+    folder = settings(dataset).weights
+    missing = {name for name in POISONERS if not ships(folder, poisoner_name(name, 0))}
+    return {name: METHODS[name].legend for name in OFFERED_METHODS if name not in missing}
 
 
 def domains_of(dataset: str, target: str) -> tuple[str, ...]:
@@ -67,7 +79,7 @@ def domains_of(dataset: str, target: str) -> tuple[str, ...]:
 def check(state: State) -> None:
     """Raises UserError, with the remedy, for a value that no control offers."""
     _check_name("target", state.target, targets_of(state.dataset))
-    _check_name("method", state.method, OFFERED_METHODS)
+    _check_name("method", state.method, methods_of(state.dataset))
     _check_name("transformation", state.transformation, TRANSFORMATIONS)
     domains = domains_of(state.dataset, state.target)
     if state.domain not in domains:

@@ -14,9 +14,9 @@ from torch import Tensor
 from idf import losses, metrics
 from idf.apps.explorer import words
 from idf.apps.explorer.face import edit_labels, face_of, wanted
-from idf.apps.explorer.networks import editor, judge, settings
+from idf.apps.explorer.networks import editor, judge
 from idf.apps.explorer.publish import published
-from idf.apps.explorer.state import State, check, domains_of
+from idf.apps.explorer.state import State, check, domains_of, settings
 from idf.apps.explorer.transformations import transformed
 from idf.data.pictures import to_model, to_picture
 from idf.zoo.load import judged_domains

@@ -2,8 +2,9 @@
 
 from idf.apps.explorer.face import face_of, wanted
 from idf.apps.explorer.publish import attacked
-from idf.apps.explorer.state import OFFERED_METHODS, State, targets_of
+from idf.apps.explorer.state import State, targets_of
 from idf.apps.explorer.transformations import TRANSFORMATIONS
+from idf.methods import METHODS
 from idf.metrics import DSR_THRESHOLD
 
 
@@ -77,7 +78,7 @@ def state_in_words(state: State | int) -> str:
     face = "your photo" if state.photo else f"face {state.face + 1}"
     forger = targets_of(state.dataset)[state.target]
     said = (
-        f"{face}, {in_words(state.domain)} by {forger}, {OFFERED_METHODS[state.method]}, "
+        f"{face}, {in_words(state.domain)} by {forger}, {METHODS[state.method].legend}, "
         f"eps {state.eps:.3f}"
     )
     if state.transformation == "none":
