@@ -49,6 +49,7 @@ def main(photos: Photos, out: Out = str(FILE)) -> int:
         for eps in SURVIVAL_EPS:
             for side in SIDES:
                 survived += survival(faces, side, eps)
+                print(f"survival at eps {eps:g}, {side} px", survived[-1], flush=True)
         start = start_seconds(pairs[0][0], Path(folder) / "start", rows[-1]["seconds_per_photo"])
     results = {
         **rows[-1],
