@@ -36,7 +36,7 @@ class State:
 
     face: int = 0  # its index in GALLERY
     photo: bytes = b""  # one's own face instead, as from upload.own_face
-    domain: str = "Smiling"  # what the forger edits
+    domain: str = "Blond_Hair"  # what the forger edits
     target: str = GRAY_BOX[0]  # its editor, of idf.zoo.grid.EDITORS
     method: str = "keyless-no-ats"  # how x' is made, of OFFERED_METHODS
     eps: float = 0.05  # 0 to MOST_EPS on [-1, 1]
