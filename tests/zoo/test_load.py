@@ -6,13 +6,14 @@ import pytest
 import torch
 from compare import weights
 from safetensors.torch import load_file, save_file
+from shipping import NEEDED
 from torch.testing import assert_close
 
 from idf.config import DOMAINS, UserError, load_config, load_film_config
 from idf.data.files import save_tensors
 from idf.networks import DomainDiscriminator, Judge, Res, make_generator
 from idf.zoo import load
-from idf.zoo.grid import EDITORS, GRAY_BOX, NETWORKS, POISONERS, load_grid_poisoner
+from idf.zoo.grid import EDITORS, GRID_POISONERS, NETWORKS, load_grid_poisoner
 
 
 def test_half_precision_becomes_fp32(tmp_path):
@@ -147,9 +148,11 @@ def test_photos_are_parsed_by_a_parser_of_their_own():
 @pytest.mark.parametrize("data", ["", "celeba"])
 def test_the_shipped_networks_of_scenario_1_load(data):
     config = load_config("demo", data_root=data)
-    networks = [*load.load_surrogate(config), load.load_judge(config)]
-    networks += [EDITORS[name].load(config) for name in GRAY_BOX]
-    networks += [load_grid_poisoner(config, method) for method in POISONERS]
+    networks = [*load.load_surrogate(config)[1:], load.load_judge(config)]
+    for name in NEEDED[config.dataset][1:]:
+        poisoner = GRID_POISONERS.get(name)
+        own = load_grid_poisoner(config, *poisoner) if poisoner else EDITORS[name].load(config)
+        networks.append(own)
     for network in networks:
         assert not network.training and not any(p.requires_grad for p in network.parameters())
     sums = {weights(network).sum().item() for network in networks}
