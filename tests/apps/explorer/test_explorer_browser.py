@@ -163,7 +163,7 @@ def test_each_control_changes_pictures_and_numbers(page, tmp_path):
     page.get_by_label("forger").select_option("the surrogate itself")
     page.get_by_label("x′ made by").select_option("Ruiz, transferred")
     page.get_by_label("on the way").select_option("none")
-    shows(page, "face 3, smiling by the surrogate itself, Ruiz, transferred")
+    shows(page, "face 3, blond hair by the surrogate itself, Ruiz, transferred")
     expect(page.locator(".idf-verdict strong")).to_have_text("✕ forgery broken")
     shot(page, "start", tmp_path)
     seen = [(verdict(page), picture(page, "forged from x′: y′").get_attribute("src"))]
