@@ -42,7 +42,7 @@ METHODS_MEASURED = (
     "tiles-one-region",
 )
 WHITE_BOX = "ruiz-white-box"
-GRAY_BOX = "Res6 SD"  # as a column
+GRAY_COLUMN = "Res6 SD"  # of the gray-box forgers
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
 # DSR in the paper's Table 1
 PAPER = {
@@ -181,9 +181,9 @@ def table_of_forgers(table: pd.DataFrame) -> pd.DataFrame:
 def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
     """A line a method, a column a kind of forger: DSR at FULL_EPS, mean and range over seeds.
 
-    For GRAY_BOX also the DSR at the lower eps, and the edits that the judge sees at FULL_EPS.
+    For GRAY_COLUMN also the DSR at the lower eps, and the edits that the judge sees at FULL_EPS.
     """
-    faint = table[(table.forger == GRAY_BOX) & (table.eps == STRENGTHS[0])]
+    faint = table[(table.forger == GRAY_COLUMN) & (table.eps == STRENGTHS[0])]
     table = table[table.eps == FULL_EPS]
     lines = []
     for method in METHODS_MEASURED:
@@ -196,10 +196,10 @@ def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
             line[name] = spread(cell.dsr, 2)
             if name in PAPER.get(method, {}):
                 line[name] += f"; paper {PAPER[method][name]:.2f}"
-        gray = own[own.forger == GRAY_BOX]
+        gray = own[own.forger == GRAY_COLUMN]
         faint_dsr = faint[faint.method == method].dsr
-        line[f"{GRAY_BOX} at eps {STRENGTHS[0]:g}"] = spread(faint_dsr, 2)
-        line[f"edits seen, {GRAY_BOX}"] = spread(gray.infected_edit_success, 2)
+        line[f"{GRAY_COLUMN} at eps {STRENGTHS[0]:g}"] = spread(faint_dsr, 2)
+        line[f"edits seen, {GRAY_COLUMN}"] = spread(gray.infected_edit_success, 2)
         line["PSNR of x'"] = f"{own.psnr.mean():.1f} dB"
         lines.append(line)
     return pd.DataFrame(lines)

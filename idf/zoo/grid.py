@@ -173,8 +173,8 @@ POISONERS = {
     "keyless": KEYLESS,
     "keyless-no-ats": KEYLESS,
 }
-# iterations, as a share of the preset's: as many of PG with queries; those of waves have little to
-# learn
+# Iterations, as multiples of the preset's. With queries every fourth is one of PG, which so has as
+# many steps as the others; a PG of waves has little to learn.
 LENGTHS = {"ours-queries": 4.0, "keyless": 0.5, "keyless-no-ats": 0.5}
 SEEDS = (0, 1, 2)  # of PG
 QUERIED = dict(zip(SEEDS, GRAY_BOX, strict=True))  # the forger that PG of a seed may query
