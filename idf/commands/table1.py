@@ -12,7 +12,7 @@ from idf.commands.readme import write_table
 from idf.config import RESULTS, ROOT, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
-from idf.figures.tables import markdown, spread
+from idf.figures.tables import markdown, printed, spread
 from idf.methods import METHODS
 from idf.zoo.cells import cells_that_ship, key_of, measure_all, say, weights_behind
 from idf.zoo.grid import EDITORS, NETWORKS
@@ -44,29 +44,6 @@ METHODS_MEASURED = (
 WHITE_BOX = "ruiz-white-box"
 GRAY_COLUMN = "Res6 SD"  # of the gray-box forgers
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
-# DSR in the paper's Table 1
-PAPER = {
-    "ours": {
-        "Res6 SD": 1.0,
-        "Res6 DD": 1.0,
-        "Res9 SD": 0.9,
-        "Res9 DD": 0.93,
-        "CNet SD": 0.93,
-        "CNet DD": 0.95,
-        "UNet128 SD": 1.0,
-        "UNet128 DD": 1.0,
-    },
-    "ruiz": {
-        "Res6 SD": 0.35,
-        "Res6 DD": 0.16,
-        "Res9 SD": 0.04,
-        "Res9 DD": 0.05,
-        "CNet SD": 0.54,
-        "CNet DD": 0.0,
-        "UNet128 SD": 0.03,
-        "UNet128 DD": 0.46,
-    },
-}
 
 Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", help="Of PG.")]
 Editors = Annotated[
@@ -185,6 +162,7 @@ def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
     """
     faint = table[(table.forger == GRAY_COLUMN) & (table.eps == STRENGTHS[0])]
     table = table[table.eps == FULL_EPS]
+    paper = {(r["method"], f"{r['target']} {r['domains']}"): r["dsr"] for r in printed(1)}
     lines = []
     for method in METHODS_MEASURED:
         own = table[table.method == method]
@@ -194,8 +172,8 @@ def table_of_methods(table: pd.DataFrame) -> pd.DataFrame:
         for name in columns_of(table):
             cell = own[own.forger == name]
             line[name] = spread(cell.dsr, 2)
-            if name in PAPER.get(method, {}):
-                line[name] += f"; paper {PAPER[method][name]:.2f}"
+            if (method, name) in paper:
+                line[name] += f"; paper {paper[method, name]:.2f}"
         gray = own[own.forger == GRAY_COLUMN]
         faint_dsr = faint[faint.method == method].dsr
         line[f"{GRAY_COLUMN} at eps {STRENGTHS[0]:g}"] = spread(faint_dsr, 2)

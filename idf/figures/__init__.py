@@ -4,7 +4,7 @@ style: one look for all, and `keep`; generic: figures of any pictures and number
 the paper's experiments.
 """
 
-from idf.figures.generic import LiveCurve, bars, coloured, curves, grid, sheet, table
+from idf.figures.generic import LiveCurve, bars, coloured, curves, grid, heatmaps, sheet, table
 from idf.figures.paper import (
     anatomy,
     carrier_maps,
@@ -36,6 +36,7 @@ __all__ = [
     "floors",
     "fragility",
     "grid",
+    "heatmaps",
     "histogram",
     "keep",
     "lbp_comparison",

@@ -7,6 +7,7 @@ from html import escape
 from itertools import chain
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
@@ -94,6 +95,27 @@ def bars(
     axis.grid(axis="x", visible=False)
     if len(groups) > 1:
         axis.legend(ncols=len(groups), loc="lower right", bbox_to_anchor=(1, 1))
+    return entitled(figure, title)
+
+
+def heatmaps(maps: dict[str, dict[str, dict[str, float]]], title: str = "") -> Figure:
+    """Tables of numbers {panel: {row: {column: number}}} side by side, darker where larger."""
+    rows = max(len(table) for table in maps.values())
+    size = (WIDTH, 1.1 + 0.36 * rows)
+    widths = [len(next(iter(table.values()))) for table in maps.values()]
+    figure, axes = plt.subplots(1, len(maps), squeeze=False, figsize=size, width_ratios=widths)
+    for axis, (panel, table) in zip(axes[0], maps.items(), strict=True):
+        columns = list(next(iter(table.values())))
+        numbers = np.array([[row[column] for column in columns] for row in table.values()])
+        axis.imshow(numbers, cmap="Blues", aspect="auto", vmin=0)
+        for (i, j), number in np.ndenumerate(numbers):
+            ink = "white" if number > 0.6 * numbers.max() else "black"
+            axis.text(j, i, f"{number:.2f}", ha="center", va="center", color=ink, fontsize=9)
+        axis.set_xticks(range(len(columns)), columns)
+        axis.set_yticks(range(len(table)), list(table))
+        axis.set_title(panel)
+        axis.tick_params(length=0)
+        axis.grid(False)
     return entitled(figure, title)
 
 

@@ -10,10 +10,16 @@ from typing import get_args
 import pandas as pd
 from IPython.display import HTML
 
-from idf.config import ForgerSettings
+from idf.config import RESULTS, ForgerSettings
+from idf.data.files import read_json_rows
 from idf.methods import of_scenario
 
 NETWORKS = get_args(ForgerSettings.model_fields["network"].annotation)  # in the order of tables
+
+
+def printed(table: int) -> list[dict]:
+    """The rows of the paper's Table 1 (dsr, l2) or 2 (dsr, l1, l2), as the paper prints them."""
+    return [row for row in read_json_rows(RESULTS / "paper.json") if row["table"] == table]
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -57,6 +57,7 @@ class PoisonGenerator(nn.Module):
 
 POWER = 0.63  # mean square of delta: a PSNR of 34 dB at eps .05
 SLOWEST = 3  # half-periods along each axis: what an editor reads changes slowly
+STRIPES = 0.25  # of a frequency's power, where it is 0 along an axis: few trainings choose those
 
 
 class WaveGenerator(nn.Module):
@@ -66,8 +67,8 @@ class WaveGenerator(nn.Module):
     a wave is from place to place, a mixture of slow changes (`messages`), which PG chooses. Which
     of them a wave carries is drawn for every picture anew, by a random orthogonal matrix for each
     frequency, the key: so PG can bet on no editor's key, each colour and phase gets as much as the
-    next, and whoever knows PG does not know the poison. Its mean square is that of a PSNR of 34 dB
-    at eps .05. Not in the paper.
+    next, and whoever knows PG does not know the poison. So does each frequency, stripes apart. The
+    mean square is that of a PSNR of 34 dB at eps .05. Not in the paper.
 
     keyed=False: always the same key. Untrained, all slow changes are equally strong.
     """
@@ -97,6 +98,7 @@ class WaveBranch(nn.Module):
 
     def __init__(self, period: int, width: int):
         super().__init__()
+        self.period = period
         self.basis = carriers(period)
         self.frequencies = same_frequency(period)
         count = SLOWEST**2 - 1
@@ -120,7 +122,9 @@ class WaveBranch(nn.Module):
         """Who carries what, (count, n, m); waves of one frequency never carry the same."""
         keys = torch.zeros(count, self.basis.shape[1], len(self.any_face))
         for waves in self.frequencies:
-            keys[:, waves] = random_key(keys.shape[2], generator, count)[:, : len(waves)]
+            key = random_key(keys.shape[2], generator, count)[:, : len(waves)]
+            stripes = 0 in divmod(waves[0] + 1, self.period)
+            keys[:, waves] = key * ((STRIPES if stripes else 1) / len(waves)) ** 0.5
         return keys
 
     def one_key(self) -> Tensor:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from idf.commands import main, table1
-from idf.commands.table1 import FILE, MARKS, PAPER, readme_table, with_bounds
+from idf.commands.table1 import FILE, MARKS, readme_table, with_bounds
 from idf.config import ROOT
 from idf.zoo.cells import key_of
-from idf.zoo.grid import EDITORS, NETWORKS, QUERIED
+from idf.zoo.grid import EDITORS, QUERIED
 
 PLACES = {(editor.kind, editor.setting, editor.seed): name for name, editor in EDITORS.items()}
 NUMBERS = ("l1", "l2", "psnr", "spread", "edit_success", "infected_edit_success", "judge_accuracy")
@@ -140,8 +140,3 @@ def test_the_stored_rows_become_readmes_table(monkeypatch, tmp_path):
     assert main(["table1", "--table"]) == 0
     text = (tmp_path / "README.md").read_text()
     assert text == f"above\n{MARKS[0]}\n{readme_table(rows)}\n{MARKS[1]}\nbelow"
-
-
-def test_the_papers_numbers_are_of_known_forgers():
-    kinds = {f"{network} {setting}" for network in NETWORKS for setting in ("SD", "DD")}
-    assert all(set(values) == kinds for values in PAPER.values())

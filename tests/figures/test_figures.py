@@ -55,6 +55,17 @@ def test_sheet_fills_its_last_row_with_white(x):
     assert (sheet[S:, 2 * S :] == 255).all()
 
 
+def test_heatmaps_show_and_name_every_number():
+    maps = {"left": {"a": {"p": 0.1, "q": 0.2}}, "right": {"b": {"r": 0.75}, "c": {"r": 0.5}}}
+    figure = figures.heatmaps(maps, "title")
+    left, right = pictures(figure)
+    np.testing.assert_array_equal(left, [[0.1, 0.2]])
+    np.testing.assert_array_equal(right, [[0.75], [0.5]])
+    assert {"left", "right", "a", "b", "c", "p", "q", "r", "0.20", "0.75"} <= set(
+        texts(figure).split()
+    )
+
+
 def test_bars_stand_beside_each_other_or_apart():
     beside = figures.bars({"a": {"p": 0.1, "q": 0.2}, "b": {"p": 0.3, "q": 0.4}}, "title").axes[0]
     apart = figures.bars({"a": {"p": 0.1}, "b": {"q": 0.4}}, "title").axes[0]

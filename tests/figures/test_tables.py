@@ -1,6 +1,7 @@
 """Tables of films: means and ranges over seeds, and multiples of the floor, checked by hand."""
 
 from idf.figures import tables
+from idf.zoo.grid import NETWORKS
 
 ROW = {
     "dataset": "procedural-video",
@@ -67,3 +68,16 @@ def test_shown_in_a_notebook():
     page = tables.shown(rows, {"ours": "PG", "eps": "eps"}).data
     assert "<th>PG</th>" in page and "&lt;1&gt;" in page and page.index("PG") < page.index("0.0157")
     assert "0.02<" in page and tables.shown([], {"ours": "PG"}).data
+
+
+def test_the_papers_tables_are_whole():
+    first, second = tables.printed(1), tables.printed(2)
+    forgers = {(network, setting) for network in NETWORKS for setting in ("SD", "DD")}
+    methods = ("ruiz", "ours", "ours-no-ats")
+    cells = {(row["target"], row["domains"], row["method"]): row for row in first}
+    assert set(cells) == {(*forger, method) for forger in forgers for method in methods}
+    assert len(second) == 10 and {row["target"] for row in second} == {"UNet256", *NETWORKS}
+    # a sum of each column of the printed tables, added up by hand
+    sums = {m: round(sum(r["dsr"] for r in first if r["method"] == m), 2) for m in methods}
+    assert sums == {"ruiz": 1.63, "ours": 7.71, "ours-no-ats": 6.31}
+    assert round(sum(row["l1"] for row in second), 3) == 0.937

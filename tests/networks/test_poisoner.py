@@ -116,8 +116,20 @@ def test_waves_of_one_frequency_carry_messages_at_right_angles():
     keys = branch.random_keys(3, seeded(0))
     assert keys.shape == (3, 30, 8) and [len(w) for w in branch.frequencies].count(4) == 6
     for one in branch.frequencies:
-        assert_close(keys[:, one] @ keys[:, one].mT, torch.eye(len(one)).expand(3, -1, -1))
+        angles = torch.nn.functional.normalize(keys[:, one], dim=-1)
+        assert_close(angles @ angles.mT, torch.eye(len(one)).expand(3, -1, -1))
     assert (keys[0] - keys[1]).abs().max() > 0.1
+
+
+def test_all_frequencies_are_as_strong_but_stripes():
+    branch = waves(keys=1).branches[0]
+    keys = branch.random_keys(3, seeded(0))
+    powers = {waves: keys[:, waves].square().sum((1, 2)) for waves in branch.frequencies}
+    # (1/4, 1/4) and (3/4, 3/4) are phases of one frequency, each in two colours
+    assert (4, 19, 14, 29) in powers and len(powers) == 9
+    for waves_of_one, power in powers.items():
+        a, b = divmod(waves_of_one[0] + 1, 4)
+        assert_close(power, torch.full((3,), 1.0 if a and b else 0.25))
 
 
 def test_without_keys_nothing_is_random():
