@@ -1,4 +1,4 @@
-"""What `idf run` leaves to read: each notebook as HTML, and the page index.html."""
+"""The page that `idf run` leaves: runs/<name>/index.html."""
 
 import json
 import platform
@@ -10,30 +10,10 @@ import jinja2
 import nbformat
 import pandas as pd
 import psutil
-from nbconvert import HTMLExporter
 
-from idf.data.files import write_atomically
+from idf.commands.reader import write_page
+from idf.methods import METHODS
 from idf.zoo.manifest import hardware
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
-
-
-def write_html(notebook: Path) -> None:
-    """The notebook as one file that reads without a network: pictures inside, widgets as text.
-
-    Only the typesetting of formulas comes from the network (MathJax); without it they show as TeX.
-    """
-    content = nbformat.read(notebook, as_version=4)
-    content.metadata.pop("widgets", None)
-    for cell in content.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET, None)
-    exporter = HTMLExporter(require_js_url="", embed_images=True)
-    html, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
-    html = html.replace('<script src=""></script>', "")
-    # an unreachable network must not hold up the page
-    html = html.replace("<script src=", "<script async src=")
-    _write(notebook.with_suffix(".html"), html)
 
 
 def write_index(out: Path, facts: dict, rows: list, since: float) -> None:
@@ -42,11 +22,13 @@ def write_index(out: Path, facts: dict, rows: list, since: float) -> None:
     options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     template = jinja2.Environment(loader=loader, **options).get_template("index.html.j2")
 
-    captions = {}
+    captions, headlines = {}, {}
     for figure in sorted((out / "figures").glob("*.png")):
         if _is_new(figure, since):
-            text = figure.with_suffix(".txt")
+            text, first = figure.with_suffix(".txt"), figure.with_suffix(".headline.txt")
             captions[figure.name] = text.read_text() if text.exists() else figure.stem
+            if _is_new(first, since):
+                headlines[figure.name] = first.read_text()
     results = out / "figures" / "results.json"
     table = results_table(results) if _is_new(results, since) else ""
 
@@ -55,18 +37,27 @@ def write_index(out: Path, facts: dict, rows: list, since: float) -> None:
         rows=rows,
         titles={row.name: title(row.notebook) for row in rows},
         readable={row.name for row in rows if row.ended and (out / f"{row.name}.html").exists()},
+        headlines=headlines,
         table=table,
         captions=captions,
         duration=duration,
     )
-    _write(out / "index.html", page)
+    write_page(out / "index.html", page)
 
 
 def results_table(file: Path) -> str:
-    """results.json, a list of flat rows, as an HTML table."""
-    rows = pd.DataFrame(json.loads(file.read_text()), dtype=object)
-    rows = rows.where(rows.notna(), "–")
-    return rows.to_html(index=False, border=0, classes="results", float_format="{:.4g}".format)
+    """results.json as an HTML table: a line a method, at the largest eps, a DSR an attacker."""
+    rows = pd.DataFrame(json.loads(file.read_text()))
+    rows = rows[rows.eps == rows.eps.max()]
+    table = rows.pivot(index="method", columns="attacker", values="dsr")
+    table = table.loc[[name for name in METHODS if name in table.index], rows.attacker.unique()]
+    table = table.add_prefix("DSR, ")
+    by_method = rows.groupby("method")
+    table["edits seen, of clean"] = by_method.edit_success.mean()
+    table["of infected faces"] = by_method.infected_edit_success.mean()
+    table["PSNR of x'"] = by_method.psnr.first()
+    table = table.round(2).rename(index=lambda name: METHODS[name].legend).reset_index()
+    return table.to_html(index=False, border=0, classes="results", na_rep="–")
 
 
 def title(notebook: Path) -> str:
@@ -98,8 +89,3 @@ def duration(seconds: float) -> str:
 
 def _is_new(file: Path, since: float) -> bool:
     return file.exists() and file.stat().st_mtime >= since - 1
-
-
-def _write(file: Path, text: str) -> None:
-    """In one step, so that a reader never meets half of a page."""
-    write_atomically(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,8 +1,9 @@
 """`idf run`: execute the numbered notebooks and gather them on one page, runs/<name>/index.html.
 
 A notebook that saves PNGs into the folder named by the environment variable IDF_OUT finds them in
-the page's gallery: <name>.png, with <name>.txt beside it as the caption. results.json there, a list
-of flat rows, becomes a table.
+the page's gallery: <name>.png, with <name>.txt beside it as the caption, and at its head where
+<name>.headline.txt says what came out. results.json there, rows of a method, an attacker and an
+eps, becomes a table.
 """
 
 import os
@@ -107,7 +108,8 @@ def run(rows: list[Row], out: Path, facts: dict) -> int:
     The page is written anew after each.
     """
     # imports torch: here, not above, so that a mistake is reported at once
-    from idf.commands.page import duration, machine, write_html, write_index
+    from idf.commands.page import duration, machine, write_index
+    from idf.commands.reader import write_html
 
     start, status = time.time(), 0
     figures = out / "figures"

@@ -39,16 +39,19 @@ plt.rcParams.update(
 )
 
 
-def keep(figure: Figure, name: str, caption: str) -> Figure:
+def keep(figure: Figure, name: str, caption: str, headline: str = "") -> Figure:
     """Saves a result figure in the folder that IDF_OUT names, if any; returns the figure.
 
-    The picture is <name>.png, its caption <name>.txt.
+    The picture is <name>.png, its caption <name>.txt. headline: what came out, in a sentence; such
+    a figure stands first on the page of a run (<name>.headline.txt).
     """
     if os.environ.get("IDF_OUT"):
         folder = Path(os.environ["IDF_OUT"])
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"{name}.png")
         (folder / f"{name}.txt").write_text(caption, encoding="utf-8")
+        if headline:
+            (folder / f"{name}.headline.txt").write_text(headline, encoding="utf-8")
     return figure
 
 
