@@ -22,6 +22,7 @@ from idf.config import ROOT
 NOTEBOOKS = ROOT / "notebooks"
 FOLDERS = ("/work", "/tmp", "/root", "/home", "/Users", str(ROOT), tempfile.gettempdir())
 MACHINE_PATH = re.compile(f"(?:{'|'.join(map(re.escape, FOLDERS))})/[\\w./-]+")
+MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 # metadata that differs from one execution to the next; .pre-commit-config.yaml names the same
 STRIPPED = (
     "metadata.widgets",
@@ -108,6 +109,8 @@ def faults(notebook: NotebookNode) -> Iterator[str]:
                 yield f"{where} writes to stderr: {output.text.strip()}"
             if path := MACHINE_PATH.search(text_of(output)):
                 yield f"{where} prints a path of this machine, {path[0]}: make it relative."
+            if MEMORY_ADDRESS.search(text_of(output)):
+                yield f"{where} shows an object, not a result: give its last line a name."
 
 
 def text_of(output: NotebookNode) -> str:

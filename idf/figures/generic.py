@@ -99,18 +99,23 @@ def bars(
 
 
 def heatmaps(maps: dict[str, dict[str, dict[str, float]]], title: str = "") -> Figure:
-    """Tables of numbers {panel: {row: {column: number}}} side by side, darker where larger."""
+    """Tables of numbers {panel: {row: {column: number}}} side by side, darker where larger.
+
+    A number that is missing, or nan, leaves its place empty.
+    """
     rows = max(len(table) for table in maps.values())
-    size = (WIDTH, 1.1 + 0.36 * rows)
+    size = (WIDTH, 1.1 + 0.33 * rows)
     widths = [len(next(iter(table.values()))) for table in maps.values()]
     figure, axes = plt.subplots(1, len(maps), squeeze=False, figsize=size, width_ratios=widths)
     for axis, (panel, table) in zip(axes[0], maps.items(), strict=True):
         columns = list(next(iter(table.values())))
-        numbers = np.array([[row[column] for column in columns] for row in table.values()])
+        rows_of = [[row.get(column, np.nan) for column in columns] for row in table.values()]
+        numbers = np.array(rows_of)
         axis.imshow(numbers, cmap="Blues", aspect="auto", vmin=0)
         for (i, j), number in np.ndenumerate(numbers):
-            ink = "white" if number > 0.6 * numbers.max() else "black"
-            axis.text(j, i, f"{number:.2f}", ha="center", va="center", color=ink, fontsize=9)
+            ink = "white" if number > 0.6 * np.nanmax(numbers) else "black"
+            text = "" if np.isnan(number) else f"{number:.2f}"
+            axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(columns)), columns)
         axis.set_yticks(range(len(table)), list(table))
         axis.set_title(panel)

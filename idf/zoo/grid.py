@@ -153,6 +153,8 @@ EDITORS = {editor.name: editor for editor in _editors()}
 # the gray-box forgers of the paper's first column: their weights
 GRAY_BOX = tuple(f"editor_Res6_SD_{seed}" for seed in (1, 2, 3))
 TUNED = "editor_Res6_SD_1_tuned"
+OTHER_DOMAINS = "editor_Res6_DD_1"
+CODELESS = "editor_Res6_SD_1_codeless"
 OTHERS: tuple[str, ...] = ()  # more surrogates for the keyless PG: their names
 
 

@@ -56,11 +56,15 @@ def test_sheet_fills_its_last_row_with_white(x):
 
 
 def test_heatmaps_show_and_name_every_number():
-    maps = {"left": {"a": {"p": 0.1, "q": 0.2}}, "right": {"b": {"r": 0.75}, "c": {"r": 0.5}}}
+    maps = {
+        "left": {"a": {"p": 0.1, "q": 0.2}},
+        "right": {"b": {"r": 0.75, "s": 1}, "c": {"r": 0.5}},
+    }
     figure = figures.heatmaps(maps, "title")
     left, right = pictures(figure)
     np.testing.assert_array_equal(left, [[0.1, 0.2]])
-    np.testing.assert_array_equal(right, [[0.75], [0.5]])
+    np.testing.assert_array_equal(right, [[0.75, 1], [0.5, np.nan]])
+    assert "nan" not in texts(figure)
     assert {"left", "right", "a", "b", "c", "p", "q", "r", "0.20", "0.75"} <= set(
         texts(figure).split()
     )

@@ -59,6 +59,10 @@ def test_a_clean_notebook_has_no_fault():
             code("path", shown("text/plain", "PosixPath('/tmp/x')")),
             "cell [3] prints a path of this machine, /tmp/x: make it relative.",
         ),
+        (
+            code("run", shown("text/plain", "Run(device=<Device object at 0x7fabbbf41290>)")),
+            "cell [3] shows an object, not a result: give its last line a name.",
+        ),
     ],
 )
 def test_each_fault_is_one_sentence(cell, fault):
