@@ -32,7 +32,7 @@ def test_no_two_methods_of_a_figure_look_or_read_alike(number):
 
 
 def test_films_say_what_is_ours_in_words_of_their_own():
-    assert method("ours").legend_of(1) == "ours"
+    assert method("ours").legend_of(1) == "PG, as in the paper"
     assert method("ours").legend_of(2) == "PG (ours)"
     assert method("brightened").legend_of(2) == "brightened"
 

@@ -98,10 +98,12 @@ def bars(
     return entitled(figure, title)
 
 
-def heatmaps(maps: dict[str, dict[str, dict[str, float]]], title: str = "") -> Figure:
+def heatmaps(
+    maps: dict[str, dict[str, dict[str, float]]], title: str = "", digits: int = 2
+) -> Figure:
     """Tables of numbers {panel: {row: {column: number}}} side by side, darker where larger.
 
-    A number that is missing, or nan, leaves its place empty.
+    A number that is missing, or nan, leaves its place empty. digits: after the point.
     """
     rows = max(len(table) for table in maps.values())
     size = (WIDTH, 1.1 + 0.33 * rows)
@@ -114,7 +116,7 @@ def heatmaps(maps: dict[str, dict[str, dict[str, float]]], title: str = "") -> F
         axis.imshow(numbers, cmap="Blues", aspect="auto", vmin=0)
         for (i, j), number in np.ndenumerate(numbers):
             ink = "white" if number > 0.6 * np.nanmax(numbers) else "black"
-            text = "" if np.isnan(number) else f"{number:.2f}"
+            text = "" if np.isnan(number) else f"{number:.{digits}f}"
             axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(columns)), columns)
         axis.set_yticks(range(len(table)), list(table))
