@@ -120,6 +120,10 @@ def explain(error: Exception) -> int:
             "are kept.",
             1,
         )
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return say(
+            f"{error.filename}: {error.strerror}; mend that and run the same command again.", 1
+        )
     text = " ".join(str(error).split())
     return say(f"{type(error).__name__}: {text} (IDF_DEBUG=1 shows where).", 1)
 

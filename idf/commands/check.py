@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from idf.commands.options import check_writable
 from idf.config import UserError
 
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo as it was.")]
@@ -29,6 +30,7 @@ def main(photo: Photo, protected: Protected, out: Out = "") -> int:
     copy = Path(protected)
     path = Path(out) if out else copy.with_name(f"{copy.stem}_check.png")
     refuse_picture(path, [Path(photo), copy], named=bool(out))
+    check_writable(path.parent)
 
     # here, not above: torch and matplotlib take seconds, and help should not
     from idf import figures

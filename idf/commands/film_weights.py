@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from idf.commands.options import Preset, Seed, Set, Work, check_choices, parse_settings
+from idf.commands.options import (
+    Preset,
+    Seed,
+    Set,
+    Work,
+    check_choices,
+    check_writable,
+    parse_settings,
+)
 from idf.config import ROOT, load_film_config
 from idf.zoo.film_recipes import RECIPES, train_photo_parser
 
@@ -34,6 +42,7 @@ def main(
     config = load_film_config(preset, seed=seed, **settings)
     checkpoints = Path(work or ROOT / "runs" / "weights" / f"{preset}-video")
     weights = Path(out or config.weights)
+    check_writable(checkpoints, weights)
     for name in only or RECIPES:
         if name == "parser_photos" and not masks:
             print("parser_photos: left out, it needs --masks with a CelebAMask-HQ folder.")

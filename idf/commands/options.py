@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +69,20 @@ def check_choices(option: str, values: Iterable[str], known: Iterable[str]) -> N
     for value in values:
         if value not in known:
             raise UserError(f"{option} {value} is not known: use one of {', '.join(known)}.")
+
+
+def check_writable(*folders: Path) -> None:
+    """Makes the folders. Raises UserError, before any work, where nothing can be written."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"Nothing can be written to the folder {folder} ({error.strerror}): name another "
+                "one, or change its permissions."
+            ) from None
 
 
 def find_data(folder: str) -> str:

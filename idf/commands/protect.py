@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from idf.commands.options import check_writable
+
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTO", help="Photos, or folders of photos.")]
 Out = Annotated[
     str,
@@ -61,6 +63,7 @@ def main(
     if jobs < 1:
         raise UserError(f"--jobs {jobs} must be at least 1.")
     pairs = plan(photos, out)
+    check_writable(*dict.fromkeys(copy.parent for _, copy in pairs))
     many = len(pairs) > 1 or os.path.isdir(photos[0])
 
     # each photo; what is said of it as soon as it is ready

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from idf.commands.options import check_writable
 from idf.config import RESULTS, ROOT
 
 EPS = (0.02, 0.03, 0.05)
@@ -33,6 +34,8 @@ Out = Annotated[
 
 def main(photos: Photos, out: Out = str(FILE)) -> int:
     """README's tables are written only with the numbers that are published."""
+    check_writable(Path(out).parent)
+
     # here, not above: torch takes seconds, and help should not
     from idf.apps.photo.measure import measure
     from idf.apps.photo.plan import plan

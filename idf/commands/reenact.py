@@ -16,6 +16,7 @@ from idf.commands.options import (
     Video,
     Work,
     check_choices,
+    check_writable,
     find_landmarks,
     find_video,
     parse_settings,
@@ -27,6 +28,7 @@ from idf.data.film import open_film
 from idf.figures.tables import NETWORKS, table_of_methods, table_of_networks
 from idf.methods import of_scenario
 from idf.settings import setting_names
+from idf.zoo.film_recipes import fitting_parser
 from idf.zoo.films import experiment
 
 FILE = RESULTS / "reenactment_defence.json"
@@ -70,18 +72,24 @@ def main(
     sources = {"video": find_video(video), "landmarks": find_landmarks(landmarks)}
     config = load_film_config(preset, **sources, **settings)
     checkpoints = Path(work or ROOT / "runs" / "reenact" / f"{preset}-{config.dataset}")
+    check_writable(checkpoints, Path(out or FILE).parent)
 
     film = open_film(config)
     print(*film.notes, sep="\n", end="\n" if film.notes else "")
     for reason, count in film.dropped.items():
         print(f"{count} frames left out: {reason}.")
 
+    # what PG needs comes first: M trains for long, and a mistake is to be said before
+    measured, parser = methods or METHODS, None
+    if config.poisoner.masked and any(name.startswith("ours") for name in measured):
+        parser = fitting_parser(config, checkpoints)
+
     changed = {full_name(name): value for name, value in settings.items()}
     changed.pop("poisoner.eps", None)  # has a column of its own
     for seed in seeds:
         for network in targets:
             own = config.changed(seed=seed)
-            rows = experiment(own, film, network, list(methods or METHODS), checkpoints)
+            rows = experiment(own, film, network, list(measured), checkpoints, parser)
             if PartialState().is_main_process:
                 store([row | {"settings": changed} for row in rows], Path(out or FILE))
     return 0

@@ -27,6 +27,7 @@ from idf.commands.options import (
     Seed,
     Set,
     Video,
+    check_writable,
     find_data,
     find_landmarks,
     find_video,
@@ -99,7 +100,9 @@ def main(
         "seed": seed,
         **settings,
     }
-    return run(rows, Path(out or ROOT / "runs" / name).expanduser().resolve(), facts)
+    folder = Path(out or ROOT / "runs" / name).expanduser().resolve()
+    check_writable(folder)
+    return run(rows, folder, facts)
 
 
 def run(rows: list[Row], out: Path, facts: dict) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from idf.commands.options import Data, Preset, check_choices, find_data
+from idf.commands.options import Data, Preset, check_choices, check_writable, find_data
 from idf.commands.readme import write_table
 from idf.config import RESULTS, ROOT, load_config
 from idf.data.faces import open_faces
@@ -81,6 +81,7 @@ def main(
     check_choices("--methods", methods, METHODS_MEASURED)
     config = load_config(preset, data_root=find_data(data))
     file = Path(out or FILE)
+    check_writable(file.parent)
     rows = {key_of(row): row for row in read_json_rows(file)}
     cells = cells_that_ship(
         config, editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds

@@ -12,6 +12,7 @@ from idf.commands.options import (
     Set,
     Work,
     check_choices,
+    check_writable,
     find_data,
     parse_settings,
 )
@@ -41,6 +42,7 @@ def main(
     config = load_config(preset, data_root=find_data(data), seed=seed, **settings)
     checkpoints = Path(work or ROOT / "runs" / "weights" / f"{preset}-{config.dataset}")
     weights = Path(out or WEIGHTS / config.dataset)
+    check_writable(checkpoints, weights)
     for name in only or ALL:
         print(
             f"{name}: {config.dataset}, preset {preset}, checkpoints in {checkpoints / name}",

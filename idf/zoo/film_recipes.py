@@ -17,7 +17,6 @@ from idf.zoo.load import (
     load_parser,
     load_poisoner,
     parser_name,
-    ships,
     small_forger,
 )
 from idf.zoo.manifest import changed_settings, command, export, hardware, read_manifest
@@ -60,6 +59,31 @@ def _of_poisoner(settings: dict) -> dict:
 def needed(config: FilmConfig) -> list[str]:
     """The parser that a notebook of scenario 2 asks `ready` for, if it is one of ours."""
     return [] if config.parser.checkpoint else [parser_name(config)]
+
+
+def fitting_parser(config: FilmConfig, work: Path, folder: Path | None = None) -> Path:
+    """A folder with the face parser of these settings: this one, the shipped one, or work's own.
+
+    It is trained there, resumable, where none fits; so other sizes than the shipped one's work.
+    """
+    if config.parser.checkpoint:
+        load_parser(config)  # says what is wrong with it, if anything
+        return config.weights
+    own = work / "weights"
+    for place in (folder, config.weights, own):
+        if place and _has_parser(config, place):
+            return place
+    print(f"No shipped face parser fits these settings: one is trained, in {own}.", flush=True)
+    RECIPES[parser_name(config)](config, work, own)
+    return own
+
+
+def _has_parser(config: FilmConfig, folder: Path) -> bool:
+    try:
+        load_parser(config, folder=folder)
+    except UserError:
+        return False
+    return True
 
 
 def shorten(config: FilmConfig) -> FilmConfig:
@@ -122,7 +146,7 @@ def measure_parser(
 
 
 def _poisoner(config: FilmConfig, work: Path, out: Path) -> None:
-    parser = out if ships(out, parser_name(config)) else config.weights
+    parser = fitting_parser(config, work, out)
     run = poisoner_for("ours", config, open_film(config), work, parser)
     export(config, out, "poisoner", run.best, run.iteration, run.seconds)
 

@@ -57,13 +57,18 @@ def poisoner_for(
 
 
 def film_protection(
-    method: str, config: FilmConfig, film: Frames, work: Path, poisoner: nn.Module | None = None
+    method: str,
+    config: FilmConfig,
+    film: Frames,
+    work: Path,
+    poisoner: nn.Module | None = None,
+    folder: Path | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """x -> x' by this method. poisoner: a trained PG for "ours"; else PG is trained here."""
     poisoners = {}
     if method.startswith("ours"):
         if method != "ours" or poisoner is None:
-            poisoner = poisoner_for(method, config, film, work).best
+            poisoner = poisoner_for(method, config, film, work, folder).best
         poisoners[method] = frozen(poisoner)
     generator = torch.Generator().manual_seed(config.seed)
     context = Context(seed=config.seed, poisoners=poisoners, generator=generator)
@@ -76,10 +81,15 @@ def is_published_clean(method: str) -> bool:
 
 
 def published_film(
-    method: str, config: FilmConfig, film: Frames, work: Path, poisoner: nn.Module | None = None
+    method: str,
+    config: FilmConfig,
+    film: Frames,
+    work: Path,
+    poisoner: nn.Module | None = None,
+    folder: Path | None = None,
 ) -> Frames:
     """The training frames as the forger downloads them, and the landmarks that he goes by."""
-    protect = film_protection(method, config, film, work, poisoner)
+    protect = film_protection(method, config, film, work, poisoner, folder)
     published = publish(film.part("train"), protect)
     return wrong_pairs(published) if method == "wrong-pairs" else published
 
@@ -92,9 +102,13 @@ def train_forger(
     work: Path,
     poisoner: nn.Module | None = None,
     quiet: bool = False,
+    folder: Path | None = None,
 ) -> tuple[nn.Module, Frames]:
-    """A forger from scratch on the film as published with this method, and that film."""
-    published = published_film(method, config, film, work, poisoner)
+    """A forger from scratch on the film as published with this method, and that film.
+
+    folder: where the face parser's weights lie, if PG is to be trained.
+    """
+    published = published_film(method, config, film, work, poisoner, folder)
     seed = config.seed + (0 if method == "clean" else RESEED)
     name = f"{network}-{method}-{seed}"
     if method.startswith("ours"):
@@ -106,11 +120,17 @@ def train_forger(
 
 
 def experiment(
-    config: FilmConfig, film: Frames, network: str, methods: list[str], work: Path
+    config: FilmConfig,
+    film: Frames,
+    network: str,
+    methods: list[str],
+    work: Path,
+    folder: Path | None = None,
 ) -> list[dict]:
     """The rows of one network and seed: each forger against M and against the truth x.
 
     On the test part; published frames against the clean ones are measured on 200 of training.
+    folder: where the face parser's weights lie.
     """
     train, test = film.part("train"), film.part("test")
     find = face_finder_or_none()
@@ -118,7 +138,7 @@ def experiment(
     forged_by_m, rows = None, []
     for method in ["clean", *(name for name in methods if name != "clean")]:
         print(f"{config.dataset}, {network}, seed {config.seed}, {method}", flush=True)
-        forger, published = train_forger(method, config, film, network, work)
+        forger, published = train_forger(method, config, film, network, work, folder=folder)
         y = forge_frames(forger, z, config)
 
         own = {"psnr": None, "expression_error": None, "face_found": None}

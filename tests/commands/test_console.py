@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
 from idf.commands import COMMANDS, Commands, main, options, run
 from idf.commands.options import OWN_OPTIONS, parse_settings
@@ -33,6 +34,11 @@ def file_of(name: str) -> Path:
         (UserError("Mend it."), 2, "idf: Mend it.\n"),
         (KeyboardInterrupt(), 130, "idf: Interrupted: the same command starts again"),
         (OSError(errno.ENOSPC, "No space left"), 1, "idf: The disk is full: free some space"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out/a.png"),
+            1,
+            "idf: out/a.png: Permission denied; mend that and run the same command again.\n",
+        ),
         (ValueError("odd\nthing"), 1, "idf: ValueError: odd thing (IDF_DEBUG=1 shows where).\n"),
     ],
 )
@@ -45,6 +51,33 @@ def test_no_traceback_reaches_the_user(monkeypatch, capsys, error, status, said)
     assert main(["run"]) == status
     err = capsys.readouterr().err
     assert err.startswith(said) and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--preset", "smoke", "--out", "{}"],
+        ["check", "{photo}", "{photo}", "-o", "{}/a.png"],
+        ["protect", "{photo}", "-o", "{}/"],
+        ["protect-results", "{folder}", "--out", "{}/a.json"],
+        ["weights", "--preset", "smoke", "--out", "{}"],
+        ["weights", "--preset", "smoke", "--work", "{}"],
+        ["film-weights", "--preset", "smoke", "--out", "{}"],
+        ["table1", "--preset", "smoke", "--out", "{}/a.json"],
+        ["reenact", "--preset", "smoke", "--out", "{}/a.json"],
+    ],
+    ids=lambda words: " ".join(words[:1] + words[-2:-1]),
+)
+def test_where_nothing_can_be_written_is_said_before_any_work(tmp_path, monkeypatch, capsys, words):
+    """A file stands where a folder should be; permissions do not bind the user root."""
+    (tmp_path / "file").touch()
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    places = {"photo": tmp_path / "photo.png", "folder": tmp_path}
+    monkeypatch.setattr("idf.zoo.cells.measure_all", None)
+    monkeypatch.setattr("idf.apps.photo.align.find_faces", None)
+    assert main([word.format(tmp_path / "file" / "new", **places) for word in words]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("idf: Nothing can be written to the folder") and err.count("\n") == 1
 
 
 def test_debug_shows_the_traceback(monkeypatch):
