@@ -122,6 +122,7 @@ class Config(Settings):
     data_root: str = ""  # a CelebA folder; empty: procedural faces
     size: Size = 128
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # of CelebA's pictures to `size`
+    crop: Literal["", "centre"] = ""  # of pictures of any shape: the largest square in the middle
     faces: Annotated[int, Field(ge=0)] = 0  # procedural ones, or the most of CelebA (0: all)
     domains: Domains = ()  # empty: DOMAINS[dataset]["SD"]
 

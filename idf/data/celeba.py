@@ -1,10 +1,9 @@
 """CelebA's folder, as published or as on Kaggle: pictures, labels, parts that share no people."""
 
-import difflib
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,17 @@ import numpy as np
 from PIL import Image
 
 from idf.config import Config, UserError
+from idf.data.lists import read_labels, read_numbers, stem
 from idf.data.pictures import read_rgb
 
 CROP = 178  # the centre square of an aligned CelebA picture (StarGAN)
-PICTURE_FOLDERS = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba_png")
+SHAPE = 218 / 178  # height over width of such a picture
+PICTURE_FOLDERS = (
+    "img_align_celeba/img_align_celeba",
+    "img_align_celeba",
+    "img_align_celeba_png",
+    "images",  # StarGAN's
+)
 
 
 class CelebA:
@@ -44,38 +50,57 @@ class CelebA:
             self.parts = _bounded(self.parts, config.faces, len(names))
         self.size = config.size
         self.interpolation = config.interpolation
+        self.centre = config.crop == "centre"
         stats = [os.lstat(self.where / name) for name in names]
         changes = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-        self.state = (self.where, CROP, self.interpolation, changes)
+        self.state = (self.where, SHAPE, self.centre, self.interpolation, changes)
 
     def decode(self, names: list[str]) -> Iterator[tuple[str, np.ndarray | None, str]]:
-        """(name, uint8 (3, S, S), "") each; for a bad picture (name, None, the reason)."""
-        crop_one = partial(crop, size=self.size, interpolation=self.interpolation)
+        """(name, uint8 (3, S, S), its own size if it is not CelebA's); (name, None, why) if bad."""
+        options = {"size": self.size, "interpolation": self.interpolation, "centre": self.centre}
+        crop_one = partial(crop, **options)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(names), 256):  # all at once would fill the memory
                 files = [self.where / name for name in names[start : start + 256]]
                 yield from pool.map(crop_one, files)
 
     def labels_of(self, name: str, note: str) -> list[int]:
-        return self.labels[_stem(name)]
+        return self.labels[stem(name)]
 
 
-def crop(file: Path, size: int, interpolation: str) -> tuple[str, np.ndarray | None, str]:
-    """The centre square of a picture at `size`: as CelebA.decode gives it."""
+def crop(
+    file: Path, size: int, interpolation: str, centre: bool = False
+) -> tuple[str, np.ndarray | None, str]:
+    """The square of a picture (square_of) at `size`: as CelebA.decode gives it."""
     try:
         image = read_rgb(file)
     except ValueError as error:
         return file.name, None, str(error)
-    left = (image.width - CROP) // 2
-    top = (image.height - CROP) // 2
-    if left < 0 or top < 0:
-        reason = f"{image.width}x{image.height}, smaller than the crop of {CROP}x{CROP}"
-        return file.name, None, reason
-    square = (left, top, left + CROP, top + CROP)
+    width, height = image.size
+    note = "" if (width, height) == (CROP, 218) else f"{width}x{height}"
+    square = square_of(width, height, centre)
+    if not square:
+        reason = "neither square nor of CelebA's shape, 178x218; crop=centre takes any"
+        return file.name, None, f"{note}, {reason}"
+    if min(width, height) < size:
+        return file.name, None, f"{note}, smaller than the {size} px asked for"
     if interpolation == "bilinear":  # as StarGAN's loader, whose filter sees nothing beyond
         image, square = image.crop(square), None
     image = image.resize((size, size), Image.Resampling[interpolation.upper()], box=square)
-    return file.name, np.asarray(image).transpose(2, 0, 1), ""
+    return file.name, np.asarray(image).transpose(2, 0, 1), note
+
+
+def square_of(width: int, height: int, centre: bool = False) -> tuple[int, int, int, int] | None:
+    """The square that is used of a picture: (left, top, right, bottom); None for another shape.
+
+    Of CelebA's aligned pictures, of any size, the middle; a square one is taken as cropped already.
+    centre: the largest square in the middle of any shape.
+    """
+    if not (centre or abs(height - SHAPE * width) <= 1 or height == width):
+        return None
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
 
 
 def find_pictures(root: Path) -> tuple[Path, list[str]]:
@@ -91,11 +116,6 @@ def find_pictures(root: Path) -> tuple[Path, list[str]]:
 
 def _is_picture(file: Path) -> bool:
     return file.suffix.lower() in (".jpg", ".jpeg", ".png")
-
-
-def _stem(name: str) -> str:
-    """Tables are read without suffixes: pictures re-packed as PNG still carry labels for .jpg."""
-    return name.split(".")[0]
 
 
 def _find_table(root: Path, name: str) -> Path | None:
@@ -120,62 +140,13 @@ def _check_complete(root: Path, names: list[str], table: Path | None) -> None:
 
 
 def _check_listed(names: list[str], table: dict, path: Path) -> None:
-    missing = [name for name in names if _stem(name) not in table]
+    missing = [name for name in names if stem(name) not in table]
     if missing:
         more = ", ..." if len(missing) > 5 else ""
         raise UserError(
             f"{len(missing)} of {len(names)} pictures are not listed in {path} "
             f"({', '.join(missing[:5])}{more}): use the list that belongs to them, or remove them."
         )
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    """The cells of each line with at least two: list_attr_celeba.txt begins with a mere count."""
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for line in lines:
-                cells = line.replace(",", " ").split()
-                if len(cells) > 1:
-                    yield cells
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}): download it again.") from error
-
-
-def read_labels(path: Path, domains: tuple[str, ...]) -> dict[str, list[int]]:
-    """{name without suffix: 0 or 1 for each of `domains`} of list_attr_celeba.
-
-    Raises UserError for a damaged list and an unknown attribute.
-    """
-    rows = _rows(path)
-    header = next(rows, [])
-    attributes = header[1:] if header[:1] == ["image_id"] else header
-    if not attributes:
-        raise UserError(f"{path} is empty: download it again.")
-    columns = attribute_columns(attributes, domains, path)
-    labels = {}
-    for name, *values in rows:
-        complete = len(values) == len(attributes)
-        chosen = [values[column] for column in columns] if complete else []
-        if not complete or not set(chosen) <= {"-1", "0", "1"}:
-            raise UserError(
-                f"{path} is damaged at {name}, where labels are not -1 or 1: download it again."
-            )
-        labels[_stem(name)] = [int(value == "1") for value in chosen]
-    return labels
-
-
-def attribute_columns(
-    attributes: Sequence[str], domains: tuple[str, ...], where: str | Path
-) -> list[int]:
-    """Where each of `domains` stands among the attributes. Raises UserError for an unknown one."""
-    for name in domains:
-        if name not in attributes:
-            close = difflib.get_close_matches(name, attributes, n=3, cutoff=0.4)
-            hint = f"use some of {', '.join(attributes)}."
-            if close:
-                hint = f"did you mean {' or '.join(close)}?"
-            raise UserError(f"Unknown attribute {name!r} in {where}: {hint}")
-    return [list(attributes).index(name) for name in domains]
 
 
 def split(names: list[str], root: Path, shares: dict[str, float]) -> dict[str, list[str]]:
@@ -191,13 +162,20 @@ def split(names: list[str], root: Path, shares: dict[str, float]) -> dict[str, l
             f"{root} has no identity_CelebA.txt: one person's pictures may fall into two parts.",
             stacklevel=2,
         )
-    person_of = {name: identities[_stem(name)] if identities else name for name in names}
+    person_of = {name: identities[stem(name)] if identities else name for name in names}
 
     # the official validation and test parts stay as they are
-    part_of = {}
-    if partition:
-        part_of = _official_parts(person_of, partition)
+    part_of = _official_parts(person_of, partition) if partition else {}
+    whole = {"validation", "test"} <= set(part_of.values()) and len(part_of) < len(person_of)
+    if whole:
         shares = {"surrogate": 0.5, "target": 0.5}
+    elif partition:
+        part_of = {}
+        warnings.warn(
+            f"In {root} no part of list_eval_partition but one or two has pictures: the parts are "
+            f"dealt anew, by {'identity' if identities else 'picture'}.",
+            stacklevel=2,
+        )
 
     # everyone else is dealt
     part_of |= _deal(set(person_of.values()) - part_of.keys(), shares)
@@ -211,7 +189,7 @@ def _read_column(root: Path, table: str, names: list[str]) -> dict[str, str]:
     path = _find_table(root, table)
     if not path:
         return {}
-    column = {_stem(row[0]): row[1] for row in _rows(path) if row[1].isdigit()}
+    column = read_numbers(path)
     _check_listed(names, column, path)
     return column
 
@@ -220,7 +198,7 @@ def _official_parts(person_of: dict[str, str], partition: dict[str, str]) -> dic
     """The part of each person who is not in the training part: of two, the later one."""
     latest: dict[str, str] = {}
     for name, person in person_of.items():
-        latest[person] = max(latest.get(person, "0"), partition[_stem(name)])
+        latest[person] = max(latest.get(person, "0"), partition[stem(name)])
     return {
         person: "validation" if value == "1" else "test"
         for person, value in latest.items()

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from idf.config import DOMAINS, Config, UserError
 from idf.data.cache import cache_folder, digest, open_cache, progress
-from idf.data.celeba import CelebA, attribute_columns
+from idf.data.celeba import CROP, CelebA
 from idf.data.drawn import drawing_code
 from idf.data.drawn.faces import ATTRIBUTES, render_faces
+from idf.data.lists import attribute_columns
 from idf.data.pictures import to_model
 
 PARTS = {"surrogate": 5 / 12, "target": 5 / 12, "validation": 1 / 12, "test": 1 / 12}
@@ -126,6 +127,9 @@ def open_faces(
     items = progress(source.decode(cached), "Preparing faces", "face", len(cached))
     images, index = open_cache(folder, config.size, items)
 
+    if config.data_root:
+        _say_sizes(source.where, tuple(index["notes"]))
+
     # without the bad ones
     bad = index["bad"]
     good = [name for name in names if name not in bad]
@@ -143,6 +147,17 @@ def open_faces(
     notes = index["notes"][rows]
     labels = [source.labels_of(name, note) for name, note in zip(good, notes, strict=True)]
     return Faces(images[rows], torch.tensor(labels, dtype=torch.float32), domains, good)
+
+
+@lru_cache(maxsize=32)  # once for each folder and part
+def _say_sizes(where: Path, notes: tuple[str, ...]) -> None:
+    others = [note for note in notes if note]
+    if others:
+        sizes = ", ".join(sorted(set(others))[:3])
+        print(
+            f"{len(others)} of {len(notes)} pictures in {where} are not {CROP}x218 but {sizes}: "
+            "square ones are used whole, those of CelebA's shape in their middle."
+        )
 
 
 def _bad_pictures(bad: dict[str, str], count: int, where: str | Path) -> str:

@@ -14,9 +14,10 @@ from standin import CELEBA_ATTRIBUTES
 
 from idf.config import UserError, load_config
 from idf.data import celeba as module
-from idf.data.celeba import CROP, CelebA, read_labels
+from idf.data.celeba import CROP, CelebA, square_of
 from idf.data.drawn.faces import ATTRIBUTES, render_faces
 from idf.data.faces import PARTS, open_faces
+from idf.data.lists import read_labels
 from idf.data.pictures import read_image
 
 
@@ -157,11 +158,84 @@ def test_skip_bad_counts(folder, capsys):
         open_faces(config_of(folder), "train")
 
 
-def test_smaller_than_the_crop(folder):
-    Image.new("RGB", (178, 170)).save(folder / "img_align_celeba" / "000060.jpg")
-    words = r"000060.jpg \(178x170, smaller than the crop of 178x178\)"
-    with pytest.raises(UserError, match=words):
+def test_pictures_of_another_size_are_scaled_and_said(folder, capsys):
+    """A re-pack, whole or already cropped square, has the pixels of the original."""
+    before = open_faces(config_of(folder), "test").images[:3].astype(float)
+    assert "178x218" not in capsys.readouterr().out
+    for number in (56, 57, 58):
+        file = folder / "img_align_celeba" / f"0000{number}.jpg"
+        with Image.open(file) as image:
+            new = image.resize((356, 436)) if number == 56 else image.crop((0, 20, 178, 198))
+        if number == 58:
+            new = new.resize((1024, 1024))
+        new.save(file, quality=95)
+    after = open_faces(config_of(folder), "test").images[:3].astype(float)
+    assert np.abs(before - after).mean() < 4
+    said = capsys.readouterr().out
+    assert "3 of 5 pictures" in said and "1024x1024, 178x178, 356x436" in said
+
+
+@pytest.mark.parametrize(
+    "size, why", [((300, 200), "300x200, neither square"), ((20, 20), "20x20, smaller than the 32")]
+)
+def test_pictures_of_another_shape_are_refused_but_for_the_asking(folder, size, why):
+    Image.new("RGB", size).save(folder / "img_align_celeba" / "000060.jpg")
+    with pytest.raises(UserError, match=why):
         open_faces(config_of(folder), "test")
+    if min(size) > 32:
+        assert len(open_faces(config_of(folder, crop="centre"), "test")) == 5
+
+
+@pytest.mark.parametrize(
+    "width, height, centre, square",
+    [
+        (178, 218, False, (0, 20, 178, 198)),
+        (1024, 1024, False, (0, 0, 1024, 1024)),
+        (89, 109, False, (0, 10, 89, 99)),
+        (300, 200, False, None),
+        (300, 200, True, (50, 0, 250, 200)),
+    ],
+)
+def test_square_of(width, height, centre, square):
+    assert square_of(width, height, centre) == square
+
+
+LISTS = {
+    "official": "2\nMale Smiling\n1.jpg -1  1\n2.jpg  1 -1\n",
+    "one attribute": "2\nSmiling\n1.jpg  1\n2.jpg -1\n",
+    "csv": "image_id,Male,Smiling\n1.jpg,-1,1\n2.jpg,1,-1\n",
+    "quoted": '"image_id","Male","Smiling"\n"1.jpg","-1","1"\n"2.jpg","1","-1"\n',
+    "semicolons": "image_id;Male;Smiling\n1.jpg;-1;1\n2.jpg;1;-1\n",
+    "tabs": "file\tMale\tSmiling\r\n1.jpg\t0\t1\r\n2.jpg\t1\t0\r\n",
+    "a numbered index": ",image_id,Male,Smiling\n0,1.jpg,-1,1\n1,2.jpg,1,-1\n",
+    "names as the index": ",Male,Smiling\n1.jpg,False,True\n2.jpg,True,False\n",
+    "floats": "name,Male,Smiling\n1.jpg,-1.0,1.0\n2.jpg,1.0,-1.0\n\n",
+    "with a mark": "\ufeffimage_id,Male,Smiling\n1.jpg,-1,1\n2.jpg,1,-1\n",
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
+def test_lists_as_spreadsheets_and_pandas_write_them(tmp_path, text):
+    table = tmp_path / "list_attr_celeba.csv"
+    table.write_text(text, encoding="utf-8", newline="")
+    assert read_labels(table, ("Smiling",)) == {"1": [1], "2": [0]}
+
+
+@pytest.mark.parametrize("kept", ["0", "2"])
+def test_a_partition_that_names_one_part_is_dealt_anew(folder, kept):
+    """The first 12,000 pictures of CelebA are all of its training part."""
+    table = folder / "list_eval_partition.txt"
+    names = [line.split()[0] for line in table.read_text().splitlines()]
+    table.write_text("".join(f"{name} {kept}\n" for name in names))
+    with pytest.warns(UserWarning, match="dealt anew, by identity"):
+        parts = parts_of(folder)
+    people = [{(int(name[:6]) - 1) // 5 for name in parts[part]} for part in PARTS]
+    assert [len(part) for part in people] == [5, 5, 1, 1] and len(set.union(*people)) == 12
+
+
+def test_stargans_layout(folder):
+    (folder / "img_align_celeba").rename(folder / "images")
+    assert len(open_faces(config_of(folder), "test")) == 5
 
 
 @pytest.mark.parametrize("layout", ["official", "kaggle"])
