@@ -56,13 +56,13 @@ clean:  ## remove the virtual environment and caches (runs/ stays)
 
 .venv/.installed-run: pyproject.toml .venv/bin/python
 	@echo "Installing into .venv: a minute or two, several GB on Linux (PyTorch with its GPU libraries)."
-	@$(BIN) -m pip install -qq --disable-pip-version-check --editable .
+	@$(BIN) -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/.installed-video: .venv/.installed-run
-	@$(BIN) -m pip install -qq --disable-pip-version-check --editable ".[video]"
+	@$(BIN) -m pip install --disable-pip-version-check --editable ".[video]"
 	@touch $@
 
 .venv/.installed-test: .venv/.installed-run
-	@$(BIN) -m pip install -qq --disable-pip-version-check --editable ".[test,video]"
+	@$(BIN) -m pip install --disable-pip-version-check --editable ".[test,video]"
 	@touch $@

@@ -79,15 +79,27 @@ def find_faces(photo: Photo) -> list[Alignment]:
     scale = min(2.0, LONGEST / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     scaled = np.asarray(Image.fromarray(photo.pixels).resize(size, Image.Resampling.BICUBIC))
-    faces = finder()(scaled)
-    if not faces:
+    for turns in range(4):  # a photo may lie on its side, with no tag that says so
+        faces = finder()(np.ascontiguousarray(np.rot90(scaled, turns)))
+        if faces:
+            break
+    else:
         raise UserError(
             f"No face was found in {photo.name}: use a photo that shows one from the front, at "
             f"least 40 pixels and a {LONGEST // 40}th of the photo wide, its eyes uncovered."
         )
     back = np.array([width / size[0], height / size[1]])
+    faces = [turned_back(landmarks, turns, size) for landmarks in faces]
     alignments = [alignment_of(landmarks * back) for landmarks in faces]
     return sorted(alignments, key=lambda alignment: -alignment.side)
+
+
+def turned_back(points: np.ndarray, turns: int, size: tuple[int, int]) -> np.ndarray:
+    """Points (x, y) in np.rot90 of a picture of this (width, height), in the picture itself."""
+    for turn in reversed(range(turns)):
+        width = size[turn % 2]  # before this turn
+        points = np.stack([width - 1 - points[:, 1], points[:, 0]], axis=1)
+    return points
 
 
 def alignment_of(landmarks: np.ndarray) -> Alignment:

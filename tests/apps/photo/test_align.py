@@ -5,7 +5,7 @@ import pytest
 from drawn_photos import drawn, similarity, smooth
 from PIL import Image
 
-from idf.apps.photo.align import TEMPLATE, Alignment, aligned, alignment_of, find_faces
+from idf.apps.photo.align import TEMPLATE, Alignment, aligned, alignment_of, find_faces, turned_back
 from idf.apps.photo.files import Photo
 from idf.config import UserError
 from idf.data.celeba import CROP
@@ -83,6 +83,24 @@ def test_find_faces_sorts_them_and_names_a_photo_without():
     assert first.side > second.side
     with pytest.raises(UserError, match="No face was found in wall.jpg"):
         find_faces(Photo("wall.jpg", smooth()))
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_points_of_a_turned_picture_come_back(turns):
+    picture = np.zeros((5, 7))
+    picture[1, 4] = 1
+    y, x = np.argwhere(np.rot90(picture, turns))[0]
+    assert np.array_equal(turned_back(np.array([[x, y]]), turns, (7, 5)), [[4, 1]])
+
+
+def test_a_photo_on_its_side_has_its_face_where_it_is():
+    upright = drawn(0)
+    face = find_faces(Photo("upright", upright))[0]
+    turned = np.ascontiguousarray(np.rot90(upright))
+    sideways = find_faces(Photo("turned", turned))[0]
+    height, width = upright.shape[:2]
+    there = [[y, width - 1 - x] for x, y in face.corners()]
+    assert np.abs(sideways.corners() - there).max() < 0.05 * face.side
 
 
 def test_small_faces_beside_a_large_one_are_found_too():
