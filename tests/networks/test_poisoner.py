@@ -9,7 +9,8 @@ from idf import metrics
 from idf.config import FilmPoisonerSettings, PoisonerSettings
 from idf.losses import infect
 from idf.networks import PoisonGenerator, WaveGenerator, make_poisoner
-from idf.networks.carriers import carriers, strengths
+from idf.networks.carriers import COLOURS, carriers, strengths
+from idf.networks.poisoner import AXIS
 
 
 def pictures(count, size):
@@ -116,8 +117,10 @@ def test_waves_of_one_frequency_carry_messages_at_right_angles():
     keys = branch.random_keys(3, seeded(0))
     assert keys.shape == (3, 30, 8) and [len(w) for w in branch.frequencies].count(4) == 6
     for one in branch.frequencies:
-        angles = torch.nn.functional.normalize(keys[:, one], dim=-1)
-        assert_close(angles @ angles.mT, torch.eye(len(one)).expand(3, -1, -1))
+        # the power of each wave is that of its colour; two phases are at right angles
+        colour = keys[:, one[0::2]]
+        products = colour @ colour.mT
+        assert_close(products, products.diagonal(dim1=1, dim2=2).diag_embed())
     assert (keys[0] - keys[1]).abs().max() > 0.1
 
 
@@ -130,6 +133,14 @@ def test_all_frequencies_are_as_strong_but_stripes():
     for waves_of_one, power in powers.items():
         a, b = divmod(waves_of_one[0] + 1, 4)
         assert_close(power, torch.full((3,), 1.0 if a and b else 0.25))
+
+
+def test_three_quarters_of_the_power_lie_along_the_colour_axis():
+    keys = waves(keys=1).branches[0].random_keys(200, seeded(0)).unflatten(1, (2, -1))
+    axis = COLOURS @ torch.nn.functional.normalize(torch.tensor(AXIS), dim=0)
+    along = torch.einsum("c,bcnm->bnm", axis, keys).square().sum() / keys.square().sum()
+    assert_close(axis.norm(), torch.tensor(1.0))
+    assert abs(along - 0.75) < 0.01
 
 
 def test_without_keys_nothing_is_random():
