@@ -35,6 +35,9 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Write copies anew that are there already; never a photo given."),
 ]
+Again = Annotated[
+    bool, typer.Option("--again", help="Protect copies that are protected already, too.")
+]
 
 
 def main(
@@ -44,6 +47,7 @@ def main(
     keep_metadata: KeepMetadata = False,
     jobs: Jobs = 1,
     force: Force = False,
+    again: Again = False,
 ) -> int:
     """Returns 0, or 2 if a photo could not be protected.
 
@@ -62,7 +66,7 @@ def main(
     check_eps(eps)
     if jobs < 1:
         raise UserError(f"--jobs {jobs} must be at least 1.")
-    pairs = plan(photos, out)
+    pairs = plan(photos, out, again)
     check_writable(*dict.fromkeys(copy.parent for _, copy in pairs))
     many = len(pairs) > 1 or os.path.isdir(photos[0])
 

@@ -1,5 +1,6 @@
 """Which photos are meant, and where the copy of each goes, so that no photo is ever lost."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from idf.apps.photo.files import SUFFIXES, kind_of
 from idf.config import UserError
 
 LOG = "protected.jsonl"  # idf.apps.photo.batch writes it where the copies lie
+COPY = "_protected"  # ends the name of a copy beside its photo
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,12 @@ class Source:
     folder: Path | None = None
 
 
-def plan(given: list[str], out: str) -> list[tuple[Path, Path]]:
+def plan(given: list[str], out: str, again: bool = False) -> list[tuple[Path, Path]]:
     """Each photo and where its protected copy goes.
 
-    given: photos and folders; out: a file, a folder, or empty for beside the photos. Raises
-    UserError where that is not clear, or would lose a photo.
+    given: photos and folders; out: a file, a folder, or empty for beside the photos. A copy is not
+    protected once more, unless `again`: that would only make it more visible. Raises UserError
+    where it is not clear what is meant, or a photo would be lost.
     """
     if "" in given:  # to pathlib it is the folder where one stands
         raise UserError(
@@ -31,6 +34,8 @@ def plan(given: list[str], out: str) -> list[tuple[Path, Path]]:
     target = Path(out) if out else None
     sources = [source for name in given for source in _photos_in(Path(name), target)]
     sources = list(dict.fromkeys(sources))
+    if not again:
+        sources = _without_copies(sources)
 
     # one photo into one file
     if target and target.suffix and not target.is_dir() and not out.endswith("/"):
@@ -83,15 +88,44 @@ def _photos_in(path: Path, target: Path | None) -> list[Source]:
     return photos
 
 
+def _without_copies(sources: list[Source]) -> list[Source]:
+    """The photos that are no protected copies; raises UserError where none is left."""
+    copies = [source.path for source in sources if is_copy(source.path)]
+    photos = [source for source in sources if source.path not in copies]
+    if not photos:
+        raise UserError(
+            f"{copies[0]} is protected already: give the photo that it was made from, or add "
+            "--again."
+        )
+    if copies:
+        names = ", ".join([path.name for path in copies[:5]] + ["..."] * (len(copies) > 5))
+        print(f"Left out, protected already: {names} ({len(copies)}); --again takes them, too.")
+    return photos
+
+
+def is_copy(path: Path) -> bool:
+    """Is this a protected copy: by its name, with the photo beside it, or by its folder's log?"""
+    if not path.is_file():
+        return False
+    if path.stem.endswith(COPY):
+        beside = [file for file in path.parent.iterdir() if file.suffix.lower() in SUFFIXES]
+        if path.stem.removesuffix(COPY) in [file.stem for file in beside]:
+            return True
+    log = path.with_name(LOG)
+    if not log.is_file():
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() in log.read_text(errors="replace")
+
+
 def _copy_of(source: Source, target: Path | None, stem: str) -> Path:
     """Where the copy goes, a PNG with this stem."""
     if source.folder:
         whole = source.folder.resolve()
-        into = target or whole.with_name(f"{whole.name}_protected")
+        into = target or whole.with_name(f"{whole.name}{COPY}")
         return into / source.path.relative_to(source.folder).with_name(f"{stem}.png")
     if target:
         return target / f"{stem}.png"
-    return source.path.with_name(f"{stem}_protected.png")
+    return source.path.with_name(f"{stem}{COPY}.png")
 
 
 def _refuse_losses(pairs: list[tuple[Path, Path]]) -> None:

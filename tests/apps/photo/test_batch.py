@@ -60,6 +60,21 @@ def test_the_folder_where_one_stands(album, monkeypatch, capsys):
     assert "3 protected before" in capsys.readouterr().out
 
 
+def test_a_copy_is_not_protected_once_more(album, capsys):
+    for copy_of in ("album/a.jpg", "album/a.png"):
+        assert run("protect", copy_of, "-o", "album/a_protected.png", "--force") == 0
+    before = contents(album)
+    assert run("protect", "album/a_protected.png") == 2
+    assert "is protected already: give the photo that it was made from" in capsys.readouterr().err
+    assert run("protect", "album", "-o", "out") == 0
+    assert copies("out") == ALL and contents(album) == before
+    assert "Left out, protected already: a_protected.png (1)" in capsys.readouterr().out
+    # by the log of a folder of copies, whatever the names
+    assert run("protect", "out", "-o", "twice") == 2
+    assert run("protect", "out/a.jpg.png", "-o", "twice/", "--again") == 0
+    assert copies("twice") == {"a.jpg.png"}
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
