@@ -125,6 +125,7 @@ class Config(Settings):
     crop: Literal["", "centre"] = ""  # of pictures of any shape: the largest square in the middle
     faces: Annotated[int, Field(ge=0)] = 0  # procedural ones, or the most of CelebA (0: all)
     domains: Domains = ()  # empty: DOMAINS[dataset]["SD"]
+    skip_bad: Annotated[bool, FREE] = False  # leave unreadable pictures out, and count them
 
     editor: EditorSettings = EditorSettings()
     poisoner: PoisonerSettings = PoisonerSettings()

@@ -22,6 +22,9 @@ Landmarks = Annotated[
     str, typer.Option(metavar="FILE", help="The video's landmarks, .npz or .csv; else dlib's.")
 ]
 Seed = Annotated[int, typer.Option(metavar="NUMBER")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave unreadable pictures out and count them.")
+]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, repeatable.")
 ]
@@ -30,7 +33,7 @@ Work = Annotated[
 ]
 
 # settings that are options of their own, never --set
-OWN_OPTIONS = ("preset", "seed", "data_root", "video", "landmarks")
+OWN_OPTIONS = ("preset", "seed", "data_root", "video", "landmarks", "skip_bad")
 
 
 def parse_settings(texts: Iterable[str], options: dict[str, str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from idf.commands.options import (
     Preset,
     Seed,
     Set,
+    SkipBad,
     Video,
     check_writable,
     find_data,
@@ -36,9 +37,6 @@ from idf.commands.options import (
 from idf.commands.parameters import OPTIONS, check_settings, find_notebooks, plan
 from idf.config import ROOT
 
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave unreadable pictures out and count them.")
-]
 Out = Annotated[
     str, typer.Option(metavar="FOLDER", help="By default runs/<preset>, or with -celeba, -video.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from idf.commands.options import Data, Preset, check_choices, check_writable, find_data
+from idf.commands.options import Data, Preset, SkipBad, check_choices, check_writable, find_data
 from idf.commands.readme import write_table
 from idf.config import RESULTS, ROOT, load_config
 from idf.data.faces import open_faces
@@ -63,6 +63,7 @@ Out = Annotated[str, typer.Option(metavar="FILE", help="By default data/results/
 def main(
     preset: Preset = "demo",
     data: Data = "",
+    skip_bad: SkipBad = False,
     seeds: Seeds = (0, 1, 2),
     editors: Editors = (),
     methods: Methods = (),
@@ -79,7 +80,7 @@ def main(
         return 0
     check_choices("--editors", editors, EDITORS)
     check_choices("--methods", methods, METHODS_MEASURED)
-    config = load_config(preset, data_root=find_data(data))
+    config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
     file = Path(out or FILE)
     check_writable(file.parent)
     rows = {key_of(row): row for row in read_json_rows(file)}

@@ -10,6 +10,7 @@ from idf.commands.options import (
     Preset,
     Seed,
     Set,
+    SkipBad,
     Work,
     check_choices,
     check_writable,
@@ -32,14 +33,18 @@ def main(
     seed: Seed = 0,
     only: Only = (),
     changes: Set = (),
+    skip_bad: SkipBad = False,
     work: Work = "",
     out: Out = "",
 ) -> int:
     """Trains and exports. A forger of number n is trained with seed + 100 n."""
     check_choices("--only", only, ALL)
     options = {"preset": "--preset", "data_root": "--data", "seed": "--seed"}
+    options["skip_bad"] = "--skip-bad"
     settings = parse_settings(changes, options)
-    config = load_config(preset, data_root=find_data(data), seed=seed, **settings)
+    config = load_config(
+        preset, data_root=find_data(data), seed=seed, skip_bad=skip_bad, **settings
+    )
     checkpoints = Path(work or ROOT / "runs" / "weights" / f"{preset}-{config.dataset}")
     weights = Path(out or WEIGHTS / config.dataset)
     check_writable(checkpoints, weights)

@@ -90,15 +90,14 @@ def open_faces(
     part: str,
     domains: tuple[str, ...] | None = None,
     limit: int | None = None,
-    skip_bad: bool = False,
 ) -> Faces:
     """The faces of one part, at config.size, with the attributes `domains`.
 
     part: "surrogate" (stages A and B), "target", "validation", "test": no face, and in CelebA no
     identity, is in two of them; or "train": the first two, for the judge. config.faces bounds all
-    parts together. domains: by default config.domains. limit: only the part's first faces.
-    skip_bad: leave unreadable pictures out and say how many. Raises UserError for bad data and an
-    unknown part or attribute.
+    parts together. domains: by default config.domains. limit: only the part's first faces. Raises
+    UserError for bad data (with config.skip_bad, where none is good) and an unknown part or
+    attribute.
     """
     if part not in (*PARTS, "train"):
         raise UserError(f"Unknown part {part!r} of the data: use train, {', '.join(PARTS)}.")
@@ -133,7 +132,7 @@ def open_faces(
     # without the bad ones
     bad = index["bad"]
     good = [name for name in names if name not in bad]
-    if bad and not (skip_bad and good):
+    if bad and not (config.skip_bad and good):
         raise UserError(_bad_pictures(bad, len(cached), source.where))
     if len(good) < len(names):
         print(
@@ -165,7 +164,7 @@ def _bad_pictures(bad: dict[str, str], count: int, where: str | Path) -> str:
     more = ", ..." if len(bad) > 10 else ""
     return (
         f"{len(bad)} of {count} pictures in {where} cannot be used: {first}{more}; "
-        "replace them, or leave them out with `idf run --skip-bad`."
+        "replace them, or leave them out with --skip-bad."
     )
 
 

@@ -144,7 +144,7 @@ def test_skip_bad_counts(folder, capsys):
     assert capsys.readouterr().out == ""
     parts, printed = {}, {}
     for part in ("surrogate", "target", "train"):
-        parts[part] = open_faces(config_of(folder), part, skip_bad=True)
+        parts[part] = open_faces(config_of(folder, skip_bad=True), part)
         printed[part] = capsys.readouterr().out
     where = folder / "img_align_celeba"
     assert printed["train"] == f"2 of 50 pictures in {where} are left out: they cannot be used.\n"
