@@ -164,7 +164,7 @@ def _bad_pictures(bad: dict[str, str], count: int, where: str | Path) -> str:
     more = ", ..." if len(bad) > 10 else ""
     return (
         f"{len(bad)} of {count} pictures in {where} cannot be used: {first}{more}; "
-        "replace them, or leave them out with --skip-bad."
+        "replace them, or add --skip-bad (in a notebook skip_bad = True) to leave them out."
     )
 
 

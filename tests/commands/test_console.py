@@ -136,6 +136,10 @@ def test_modules_advise_an_option_only_with_its_command():
             assert option in options_of(command), f"{path}: idf {command} has no {option}"
         alone = re.findall(r"(?:with|use|by|option) (--[a-z][a-z-]+)", text)
         assert not alone, f"{path} advises {alone} without a command"
+        if "data" in path.parts:  # pictures are read by every command that takes a folder of them
+            for option in re.findall(r"add (--[a-z][a-z-]+)", text):
+                readers = [name for name in COMMANDS if "--data" in options_of(name)]
+                assert all(option in options_of(name) for name in readers)
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "--set" in options_of(name)])

@@ -91,7 +91,10 @@ def test_run_gathers_notebooks_figures_and_results(notebooks, tmp_path, capsys):
     assert sorted(order, key=page.index) == list(order)
     assert page.count('src="figures/faces.png"') == 1 and 'src="figures/more.png"' in page
     cells = re.findall("<td>(.*?)</td>", page[page.index(">Results<") :])
-    assert cells[:6] == ["ours", "0.5", "–", "0.9", "0.5", "34.56"] and cells[8] == "0.12"
+    assert (
+        cells[:6] == ["PG, as in the paper", "0.5", "–", "0.9", "0.5", "34.56"]
+        and cells[8] == "0.12"
+    )
     assert 'href="figures/results.json"' in page and (out / "figures" / "results.json").exists()
     assert re.search(r"[1-9]\d* s</td>\s*<td class=\"tight\">\d\.\d GB", page)
     lines = capsys.readouterr().out.splitlines()

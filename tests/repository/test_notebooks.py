@@ -178,7 +178,7 @@ def test_idf_run_gathers_the_notebooks(option, tmp_path, request):
     assert result.returncode == 0, result.stdout + result.stderr
     page = (tmp_path / "index.html").read_text()
     assert wanted and page.count("<td>done</td>") == len(wanted)
-    assert ("CelebA, " in page) == (option == "--data")
+    assert ("<dd>CelebA, " in page) == (option == "--data")
     assert ("the video " in page) == (option == "--video")
     for path in wanted:
         assert f'href="{path.stem}.html"' in page and f'href="{path.name}"' in page

@@ -93,7 +93,7 @@ def test_the_metadata_is_dropped_unless_asked_for():
         (["empty"], "empty holds no photo"),
         (["a.png", "wall.png", "-o", "one.png"], "-o one.png is one file, and given are"),
         (["text.jpg"], "text.jpg is not a photo"),
-        (["a.png", "-o", "text.jpg/x.png"], "a.png was not protected ("),
+        (["a.png", "-o", "text.jpg/x.png"], "Nothing can be written to the folder text.jpg ("),
     ],
 )
 def test_protect_refuses_in_one_sentence(words, said, capsys):
