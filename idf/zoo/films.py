@@ -80,16 +80,8 @@ def is_published_clean(method: str) -> bool:
     return method_of(method).make is unchanged
 
 
-def published_film(
-    method: str,
-    config: FilmConfig,
-    film: Frames,
-    work: Path,
-    poisoner: nn.Module | None = None,
-    folder: Path | None = None,
-) -> Frames:
+def published_film(method: str, film: Frames, protect: Callable[[Tensor], Tensor]) -> Frames:
     """The training frames as the forger downloads them, and the landmarks that he goes by."""
-    protect = film_protection(method, config, film, work, poisoner, folder)
     published = publish(film.part("train"), protect)
     return wrong_pairs(published) if method == "wrong-pairs" else published
 
@@ -108,7 +100,8 @@ def train_forger(
 
     folder: where the face parser's weights lie, if PG is to be trained.
     """
-    published = published_film(method, config, film, work, poisoner, folder)
+    protect = film_protection(method, config, film, work, poisoner, folder)
+    published = published_film(method, film, protect)
     seed = config.seed + (0 if method == "clean" else RESEED)
     name = f"{network}-{method}-{seed}"
     if method.startswith("ours"):

@@ -89,7 +89,7 @@ def test_controls_are_published_within_eps(film, tmp_path):
     for method, one in of_scenario(2).items():
         if method.startswith("ours") or one.make is None:
             continue
-        published = published_film(method, CONFIG, film, tmp_path)
+        published = published_film(method, film, film_protection(method, CONFIG, film, tmp_path))
         change = (published.x() - train.x()).abs().max()
         if is_published_clean(method):
             assert change == 0
@@ -109,7 +109,7 @@ def test_what_is_published_clean():
 @pytest.mark.parametrize("method", ["nonsense", "moved-landmarks"])
 def test_a_method_that_cannot_be_published_is_named(film, tmp_path, method):
     with pytest.raises(UserError, match=f"'nonsense'|^{method} is not made here"):
-        published_film(method, CONFIG, film, tmp_path)
+        published_film(method, film, film_protection(method, CONFIG, film, tmp_path))
 
 
 def test_a_given_poisoner_serves_ours_alone(film, tmp_path, monkeypatch):
