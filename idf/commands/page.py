@@ -51,11 +51,11 @@ def results_table(file: Path) -> str:
     rows = rows[rows.eps == rows.eps.max()]
     table = rows.pivot(index="method", columns="attacker", values="dsr")
     table = table.loc[[name for name in METHODS if name in table.index], rows.attacker.unique()]
-    table = table.add_prefix("DSR, ")
+    table = table.rename_axis(columns=None)  # else it has a column of its own
     by_method = rows.groupby("method")
-    table["edits seen, of clean"] = by_method.edit_success.mean()
-    table["of infected faces"] = by_method.infected_edit_success.mean()
-    table["PSNR of x'"] = by_method.psnr.first()
+    table["edits, clean"] = by_method.edit_success.mean()
+    table["edits, infected"] = by_method.infected_edit_success.mean()
+    table["PSNR, dB"] = by_method.psnr.first()
     table = table.round(2).rename(index=lambda name: METHODS[name].legend).reset_index()
     return table.to_html(index=False, border=0, classes="results", na_rep="–")
 

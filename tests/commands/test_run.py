@@ -95,6 +95,8 @@ def test_run_gathers_notebooks_figures_and_results(notebooks, tmp_path, capsys):
         cells[:6] == ["PG, as in the paper", "0.5", "–", "0.9", "0.5", "34.56"]
         and cells[8] == "0.12"
     )
+    heads = re.findall("<th>(.*?)</th>", page[page.index(">Results<") :])
+    assert heads == ["method", "seed 1", "seed 2", "edits, clean", "edits, infected", "PSNR, dB"]
     assert 'href="figures/results.json"' in page and (out / "figures" / "results.json").exists()
     assert re.search(r"[1-9]\d* s</td>\s*<td class=\"tight\">\d\.\d GB", page)
     lines = capsys.readouterr().out.splitlines()
