@@ -38,7 +38,7 @@ MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
 # what makes a row another one
 KEY = ("dataset", "size", "method", "reference", "target", "eps", "seed", "settings")
 
-Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...")]
+Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", min=0)]
 Targets = Annotated[list[str], typer.Option(metavar="NAME ...", help=f"Of {', '.join(NETWORKS)}.")]
 Methods = Annotated[
     list[str], typer.Option(metavar="NAME ...", help=f"Of {', '.join(METHODS)}; by default all.")

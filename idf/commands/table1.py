@@ -45,7 +45,7 @@ WHITE_BOX = "ruiz-white-box"
 GRAY_COLUMN = "Res6 SD"  # of the gray-box forgers
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
 
-Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", help="Of PG.")]
+Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", min=0, help="Of PG.")]
 Editors = Annotated[
     list[str], typer.Option(metavar="NAME ...", help="Of the forgers; by default all that ship.")
 ]
