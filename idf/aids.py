@@ -23,5 +23,6 @@ def adversarial_faces(
     x = x.detach().requires_grad_(True)
     with weights_fixed(d_a):
         (slope,) = torch.autograd.grad(losses.classification(d_a(x)[1], c), x)
-    share = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device)
+    place = generator.device if generator else x.device
+    share = torch.rand(len(x), 1, 1, 1, generator=generator, device=place).to(x.device)
     return (x + reach * share * slope.sign()).detach()

@@ -121,7 +121,9 @@ def update_editor(run: Training, x: Tensor, c: Tensor, c_trg: Tensor) -> dict[st
         adv = losses.adversarial_loss(scores)
         cls = losses.classification(logits, c_trg)
         if editor.noise:  # what is hidden in y drowns (Bashkirova et al. 2019)
-            y = y + editor.noise * torch.randn(y.shape, generator=run.generator).to(y)
+            place = run.generator.device if run.generator else y.device
+            noise = torch.randn(y.shape, generator=run.generator, device=place)
+            y = y + editor.noise * noise.to(y)
         rec = losses.reconstruction_loss(x, run.surrogate(y, c))
         loss = adv + editor.lambda_cls * cls + editor.lambda_rec * rec
         run.step(run.surrogate, loss)

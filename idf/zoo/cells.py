@@ -129,7 +129,7 @@ def _forger(
     return forger, faces, facts
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _clean(config: Config, editor: str, images: int, folder: Path | None) -> Tensor:
     forger, faces, _ = _forger(config, editor, images, folder)
     return clean_forgeries(forger, faces)

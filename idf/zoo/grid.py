@@ -121,6 +121,11 @@ class GridEditor:
                 f"{self.name}: {ATTEMPTS} trainings in a row began in negative: lower editor.lr."
             )
         train_target(run, faces, folder=folder)
+        self.export(run, out, attempt)
+
+    def export(self, run: Training, out: Path, attempt: int) -> None:
+        """Its weights, for the surrogate D_A's too, and their entries in the manifest."""
+        own = run.config.changed(seed=run.config.seed - attempt)
         more = {"network": self.network, "setting": self.setting, "attempt": attempt}
         export(own, out, self.name, run.surrogate, run.iteration, run.seconds, more)
         if self.name == SURROGATE:
