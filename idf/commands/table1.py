@@ -42,6 +42,8 @@ METHODS_MEASURED = (
     "tiles-one-region",
 )
 WHITE_BOX = "ruiz-white-box"
+# forgers that are told of in the text, beside their twins, and have no column
+OTHER_RECIPES = {editor.kind for editor in EDITORS.values() if editor.variant not in ("", "tuned")}
 GRAY_COLUMN = "Res6 SD"  # of the gray-box forgers
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
 
@@ -137,7 +139,8 @@ def readme_table(rows: list[dict]) -> str:
             own["forger"] = (own.target + " " + own.domains).where(own.target_seed > 0, "surrogate")
             first = own.iloc[0]
             parts.append(f"**{heading}, {first['size']} px, {first['images']} held-out faces.**")
-            parts += [markdown(table_of_forgers(own)), markdown(table_of_methods(own))]
+            one_recipe = own[~own.target.isin(OTHER_RECIPES)]
+            parts += [markdown(table_of_forgers(own)), markdown(table_of_methods(one_recipe))]
     return "\n\n".join(parts)
 
 
