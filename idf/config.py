@@ -208,7 +208,8 @@ class FilmConfig(Settings):
     landmarks: str = ""  # its landmarks (.npz, .csv); empty: dlib finds them
     person: Seed = 12  # the seed of the procedural face
     size: Size = 256
-    frames: Annotated[int, Field(ge=0)] = 1600  # the most that are used (0: all of a video)
+    start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # of a video, in seconds
+    frames: Annotated[int, Field(ge=0)] = 1600  # the most from the first face on (0: all)
 
     forger: ForgerSettings = ForgerSettings()
     poisoner: FilmPoisonerSettings = FilmPoisonerSettings()
@@ -240,6 +241,8 @@ class FilmConfig(Settings):
             raise ValueError(
                 "landmarks belong to a video: set `video` too, or leave `landmarks` empty"
             )
+        if self.start and not self.video:
+            raise ValueError("start is of a video: set `video` too, or leave `start` out")
         layers = self.forger.layers_d
         if self.size >> layers < 3:
             raise ValueError(

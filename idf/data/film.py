@@ -14,6 +14,7 @@ from idf.data.drawn import drawing_code
 from idf.data.drawn.film import FPS, talking_face
 from idf.data.footage import CROP, CUT, cropped_frames
 from idf.data.pictures import to_model
+from idf.data.sightings import SPARSE
 
 SHARES = {"train": 0.85, "validation": 0.05, "test": 0.1}
 PARTS = tuple(SHARES)  # in the order of time
@@ -84,7 +85,7 @@ def open_film(config: FilmConfig) -> Frames:
             remedy = "an .npz or .csv, or leave it empty"
             marks = _existing(config.landmarks, "landmark file", remedy)
         state = [_file_state(file) for file in (video, marks) if file]
-        state += [CROP, CUT, config.frames, config.size]
+        state += [CROP, CUT, SPARSE, config.start, config.frames, config.size]
         known: dict = {}  # cropped_frames fills it
         items = cropped_frames(video, marks, config, known)
     else:

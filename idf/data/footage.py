@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from idf.config import FilmConfig, UserError
-from idf.data.cache import progress
-from idf.data.landmarks import face_describer, face_finder, read_landmarks
+from idf.data.landmarks import face_describer
 from idf.data.movies import read_frames
+from idf.data.sightings import LEAST_FRAMES, Sightings, find_landmarks
 
-LEAST_FRAMES = 50
 LEAST_FACE = 16  # pixels from ear to ear
 CROP = 2.0  # the crop's side over the face's width (landmarks 0 to 16): with hair and chin
 SAMPLES = 20  # frames of a film whose faces are compared
@@ -31,88 +31,34 @@ def cropped_frames(
     UserError where the video does not show one face in one take.
     """
     # the first pass
-    points, times, dropped = find_landmarks(path, marks, config.frames)
-    left, top, side = _crop(path, points)
-    kept = _inside(points, left, top, side, dropped)
+    seen = find_landmarks(path, marks, config.frames, config.start)
+    if seen.first < 0:
+        raise seen.too_few(0)
+    left, top, side = _crop(seen)
+    kept = _inside(seen, left, top, side)
     if len(kept) < LEAST_FRAMES:
-        raise UserError(_too_few(path, len(kept), len(points), dropped))
-    fps, notes = _frame_rate(times)
-    known |= {"fps": fps, "dropped": dropped, "notes_of_video": notes}
+        raise seen.too_few(len(kept))
+    fps, notes = _frame_rate(seen.times[seen.first :])
+    known |= {"fps": fps, "dropped": seen.dropped, "notes_of_video": [*seen.notes, *notes]}
 
-    # the second pass
-    take = _Take(path, kept)
+    # the second pass, from the first face to the last: a title before it is no cut
+    take = _Take(seen, kept)
     box = (left, top, left + side, top + side)
     size = (config.size, config.size)
     usable = set(kept)
-    for number, (frame, time) in enumerate(read_frames(path, len(points))):
-        take.watch(number, frame, time, points[number])
+    frames = enumerate(read_frames(path, kept[-1] + 1, config.start))
+    for number, (frame, _) in islice(frames, kept[0], None):
+        take.watch(number, frame)
         if number in usable:
             crop = Image.fromarray(frame).resize(size, Image.Resampling.BOX, box=box)
-            inside = (points[number] - (left, top)) * (config.size / side) - 0.5
+            inside = (seen.points[number] - (left, top)) * (config.size / side) - 0.5
             yield str(number), np.asarray(crop).transpose(2, 0, 1), inside.round(3).tolist()
     take.end()
 
 
-def _too_few(path: Path, kept: int, count: int, dropped: dict[str, int]) -> str:
-    reasons = ", ".join(f"{number} with {reason}" for reason, number in dropped.items())
-    lost = f" ({reasons})" if reasons else ""
-    return (
-        f"{path} has only {kept} usable frames of {count}{lost}: at least {LEAST_FRAMES} frames "
-        "with exactly one face are needed."
-    )
-
-
-def find_landmarks(
-    path: Path, marks: Path | None, most: int
-) -> tuple[list[np.ndarray | None], list[float], dict[str, int]]:
-    """For each frame 68 points or None, its time in seconds; and {reason: frames without points}.
-
-    The points are x, y in pixels of the whole frame, 0 the edge of the first pixel.
-    """
-    find = None if marks else face_finder()
-    points: list[np.ndarray | None] = []
-    times: list[float] = []
-    dropped: dict[str, int] = {}
-    for frame, time in progress(read_frames(path, most), "Finding faces", "frame"):
-        times.append(time)
-        if find:
-            faces = find(frame)
-            points.append(faces[0] if len(faces) == 1 else None)
-            if len(faces) != 1:
-                _count(dropped, "several faces" if faces else "no face")
-    if not times:
-        raise UserError(f"{path} holds no frames: give another video.")
-    if marks:
-        points = _points_of_file(marks, path, len(times), most)
-        missing = sum(face is None for face in points)
-        if missing:
-            dropped["no landmarks in the file"] = missing
-    return points, times, dropped
-
-
-def _points_of_file(marks: Path, path: Path, count: int, most: int) -> list[np.ndarray | None]:
-    """The rows of `count` frames; only a film cut short to `most` may have more of them."""
-    rows = read_landmarks(marks)
-    if len(rows) < count or (len(rows) > count and count != most):
-        raise UserError(
-            f"{marks} has landmarks for {len(rows)} frames, {path} has {count}: give one row a "
-            "frame."
-        )
-    return [row if np.isfinite(row).all() else None for row in rows[:count]]
-
-
-def _count(dropped: dict[str, int], reason: str) -> None:
-    dropped[reason] = dropped.get(reason, 0) + 1
-
-
-def _crop(path: Path, points: list[np.ndarray | None]) -> tuple[float, float, float]:
+def _crop(seen: Sightings) -> tuple[float, float, float]:
     """left, top and side of one square for the whole video: the head moves in it, not the crop."""
-    faces = np.array([face for face in points if face is not None])
-    if not len(faces):
-        raise UserError(
-            f"No face was found in any of the {len(points)} frames of {path}: use a video that "
-            "shows one face from the front, at least 80 pixels wide."
-        )
+    faces = np.array([face for face in seen.points if face is not None])
     low, high = faces.min(1), faces.max(1)
     width = np.median(high[:, 0] - low[:, 0])
     if width < LEAST_FACE:
@@ -122,8 +68,7 @@ def _crop(path: Path, points: list[np.ndarray | None]) -> tuple[float, float, fl
         )
 
     # large enough for nearly all positions of the face, within the frame
-    first, _ = next(read_frames(path, 1))
-    frame_height, frame_width = first.shape[:2]
+    frame_height, frame_width = seen.shape
     reach = (np.quantile(high, 0.99, 0) - np.quantile(low, 0.01, 0)).max()
     side = min(max(CROP * width, 1.15 * reach), frame_height, frame_width)
 
@@ -134,17 +79,21 @@ def _crop(path: Path, points: list[np.ndarray | None]) -> tuple[float, float, fl
     return float(left), float(top), float(side)
 
 
-def _inside(points: list, left: float, top: float, side: float, dropped: dict) -> list[int]:
-    """The frames whose landmarks all lie in the crop; counts the others that have some."""
+def _inside(seen: Sightings, left: float, top: float, side: float) -> list[int]:
+    """The frames whose landmarks all lie in the crop; leaves out the others that have some."""
+    height, width = seen.shape
     kept = []
-    for number, face in enumerate(points):
+    for number, face in enumerate(seen.points):
         if face is None:
             continue
         inside = face - (left, top)
+        in_picture = ((face >= 0) & (face <= (width, height))).all(1)
         if inside.min() >= 0 and inside.max() <= side:
             kept.append(number)
+        elif in_picture.any() and not in_picture.all():
+            seen.leave_out(number, "a face cut off by the picture's edge")
         else:
-            _count(dropped, "face leaves the crop")
+            seen.leave_out(number, "face leaves the crop")
     return kept
 
 
@@ -154,37 +103,54 @@ def _frame_rate(times: list[float]) -> tuple[float, list[str]]:
     typical = np.median(gaps)
     notes = []
     if gaps.max() > 1.5 * typical:
-        notes.append("The frame rate varies: films are written at the most common one.")
+        longest, at = gaps.max(), times[gaps.argmax()]
+        notes.append(
+            f"The frame rate varies (no frame for {longest:.1f} s from {at:.1f} s on): films are "
+            "written at the most common one."
+        )
     return round(1 / max(float(typical), 1e-3), 3), notes
 
 
 class _Take:
     """Sees every frame of a video in turn, and raises UserError for a cut or a second person."""
 
-    def __init__(self, path: Path, kept: list[int]):
-        self.path = path
+    def __init__(self, seen: Sightings, kept: list[int]):
+        self.seen = seen
         self.previous: np.ndarray | None = None
         self.describe = face_describer()  # None without dlib: then nobody compares faces
         self.sampled = kept[:: math.ceil(len(kept) / SAMPLES)]
         self.faces: list[np.ndarray] = []
-        self.times: list[float] = []
 
-    def watch(self, number: int, frame: np.ndarray, time: float, points: np.ndarray | None) -> None:
+    def watch(self, number: int, frame: np.ndarray) -> None:
         small = _thumbnail(frame)
         if self.previous is not None and _is_cut(self.previous, small):
-            raise UserError(f"{self.path} has a cut at {time:.1f} s: {_one_take(number)}")
+            raise UserError(
+                f"{self.seen.path} has a cut at {self.seen.times[number]:.1f} s: "
+                f"{self._one_take(number)}"
+            )
         self.previous = small
         if self.describe and number in self.sampled:
-            self.faces.append(self.describe(frame, points))
-            self.times.append(time)
+            self.faces.append(self.describe(frame, self.seen.points[number]))
 
     def end(self) -> None:
         change = other_person(self.faces)
         if change is not None:
+            number = self.sampled[change]
             raise UserError(
-                f"{self.path} shows another person from about {self.times[change]:.1f} s on: "
-                f"{_one_take(self.sampled[change])}"
+                f"{self.seen.path} shows another person from about {self.seen.times[number]:.1f} s "
+                f"on: {self._one_take(number)}"
             )
+
+    def _one_take(self, number: int) -> str:
+        """The remedy, where one of both parts is long enough."""
+        parts = []
+        if number - self.seen.first >= LEAST_FRAMES:
+            parts.append(f"its first part by frames={number - self.seen.first}")
+        if len(self.seen.points) - number >= LEAST_FRAMES:
+            after = math.ceil(1000 * self.seen.times[number] - 1e-6) / 1000
+            parts.append(f"what follows by start={after}")
+        remedy = f", for example {' or '.join(parts)}" if parts else ""
+        return f"give one take of one person{remedy}."
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:
@@ -196,11 +162,6 @@ def _thumbnail(frame: np.ndarray) -> np.ndarray:
 
 def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     return before.shape != after.shape or bool(np.abs(after - before).mean() > CUT)
-
-
-def _one_take(number: int) -> str:
-    remedy = f", for example its first part by frames={number}" if number >= LEAST_FRAMES else ""
-    return f"give one take of one person{remedy}."
 
 
 def other_person(faces: list[np.ndarray]) -> int | None:

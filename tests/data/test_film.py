@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from idf.config import UserError, load_film_config
-from idf.data import footage
+from idf.data import footage, sightings
 from idf.data.drawn.film import talking_face
 from idf.data.film import PARTS, open_film, wrong_pairs
 from idf.data.footage import CROP, LEAST_FRAMES, find_landmarks, other_person
@@ -129,7 +129,52 @@ def test_files_that_are_no_video(tmp_path):
 def test_a_truncated_video(shot, tmp_path):
     content = shot[0].read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 3])
-    refuse(tmp_path / "cut.mp4", "cut.mp4 cannot be read as a video", shot[1])
+    words = r"cut.mp4 cannot be read as a video \(.*\): its end, .* was lost: copy it again\."
+    refuse(tmp_path / "cut.mp4", words, shot[1])
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory):
+    """A film of 120 frames with its header in front, as for the web, and its landmarks."""
+    folder = tmp_path_factory.mktemp("streamed")
+    frames, landmarks = film(range(120))
+    with av.open(str(folder / "film.mp4"), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = SIZE, SIZE, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    np.savez(folder / "points.npz", landmarks=landmarks)
+    return (folder / "film.mp4").read_bytes(), folder / "points.npz"
+
+
+def test_a_film_that_was_copied_in_part_is_used_as_far_as_it_goes(streamed, tmp_path):
+    content, marks = streamed
+    (tmp_path / "part.mp4").write_bytes(content[: len(content) * 2 // 3])
+    opened = open_film(config_of(tmp_path / "part.mp4", marks))
+    count = len(opened)
+    assert 60 <= count < 95 and opened.numbers == list(range(count))
+    end = f"It ends at {(count - 1) / 25:.1f} s, frame {count}, "
+    assert opened.notes[0].startswith(end)
+    assert opened.notes[0].endswith(f"header names: the {count} frames before that are read.")
+    (tmp_path / "part.mp4").write_bytes(content[: len(content) // 4])
+    refuse(tmp_path / "part.mp4", r"frames of \d+, and ends at .* copy or repair it", marks)
+
+
+def test_a_damaged_film_says_where_and_is_used_up_to_there(streamed, tmp_path):
+    content, marks = streamed
+    broken, at = bytearray(content), len(content) * 7 // 10
+    broken[at : at + 2000] = bytes(2000)
+    (tmp_path / "broken.mp4").write_bytes(broken)
+    opened = open_film(config_of(tmp_path / "broken.mp4", marks))
+    count = len(opened)
+    assert 60 <= count < 115 and opened.numbers == list(range(count))
+    said = f"It is damaged behind {(count - 1) / 25:.1f} s, frame {count} ("
+    assert opened.notes[0].startswith(said)
+
+    broken[at // 3 : at // 3 + 2000] = bytes(2000)
+    (tmp_path / "worse.mp4").write_bytes(broken)
+    refuse(tmp_path / "worse.mp4", r"frames of \d+, and is damaged behind", marks)
 
 
 def test_sound_alone(tmp_path):
@@ -144,10 +189,10 @@ def test_sound_alone(tmp_path):
     refuse(tmp_path / "sound.m4a", "has sound but no picture track")
 
 
-def test_a_video_without_frames(tmp_path, monkeypatch):
+def test_a_video_without_frames(shot, tmp_path, monkeypatch):
     (tmp_path / "none.mp4").write_bytes(b"x")
-    monkeypatch.setattr(footage, "read_frames", lambda path, most=0: iter(()))
-    refuse(tmp_path / "none.mp4", "holds no frames", tmp_path / "none.mp4")
+    monkeypatch.setattr(sightings, "read_frames", lambda path, start: iter(()))
+    refuse(tmp_path / "none.mp4", "holds no frames", shot[1])
 
 
 def test_too_few_frames(shot, tmp_path):
@@ -225,7 +270,57 @@ def test_landmark_files_of_another_kind(shot, tmp_path, content, words):
 
 def test_no_face_anywhere(shot, tmp_path):
     np.savez(tmp_path / "nan.npz", landmarks=np.full((60, 68, 2), np.nan))
-    refuse(shot[0], "No face was found in any of the 60 frames", tmp_path / "nan.npz")
+    words = r"has only 0 usable frames of 60, 60 with no landmarks in the file \(0\.0 to 2\.4 s\)"
+    refuse(shot[0], words, tmp_path / "nan.npz")
+
+
+def test_a_start_without_a_face_is_passed_over(tmp_path):
+    """Also where it is longer than `frames`, and ends in what would be a cut."""
+    frames, landmarks = film()
+    path = write_film(tmp_path / "late.mp4", np.concatenate([0 * frames, frames]), 25)
+    table = np.concatenate([np.full_like(landmarks, np.nan), landmarks])
+    np.savez(tmp_path / "late.npz", landmarks=table)
+    opened = open_film(config_of(path, tmp_path / "late.npz", frames=55))
+    assert opened.numbers == list(range(60, 115)) and "from 2.4 s on" in opened.notes[0]
+    assert opened.dropped == {"no landmarks in the file": 60}
+    assert opened.images.mean() > 50, "these are the frames with the face"
+
+
+def test_a_film_from_a_second_on(tmp_path):
+    (a, points_a), (b, points_b) = film(range(55)), film(range(70), person=15)
+    path = write_film(tmp_path / "two.mp4", np.concatenate([a, b]), 25)
+    marks = tmp_path / "two.npz"
+    np.savez(marks, landmarks=np.concatenate([points_a, points_b]))
+    refuse(path, r"cut at 2\.2 s: .* frames=55 or what follows by start=2\.2\.", marks)
+    opened = open_film(config_of(path, marks, start=2.2))
+    assert opened.numbers == list(range(55, 125)) and opened.dropped == {} and not opened.notes
+    assert open_film(config_of(path, marks, start=2.2, frames=60)).numbers == opened.numbers[:60]
+    refuse(path, r"ends at 5\.0 s, before start=9: use a smaller number", marks, start=9)
+    refuse(path, r"only 25 usable frames of 25: 50 are needed", marks, start=4)
+
+
+def test_too_few_frames_say_what_was_seen_and_how_long_the_film_is(tmp_path):
+    frames, landmarks = film(range(100))
+    path = write_film(tmp_path / "long.mp4", frames, 25)
+    landmarks[5:30] = np.nan
+    landmarks[40, 0] -= 200
+    np.savez(tmp_path / "long.npz", landmarks=landmarks)
+    words = r"34 usable frames of 60, 25 with no landmarks in the file \(0\.2 to 1\.2 s\), "
+    words += r"1 with a face cut off by the picture's edge \(at 1\.6 s\): 50 are needed; "
+    words += r"frames=0 reads all of it \(4\.0 s\)\."
+    refuse(path, words, tmp_path / "long.npz", frames=60)
+    assert len(open_film(config_of(path, tmp_path / "long.npz"))) == 74
+
+
+@pytest.mark.parametrize("frames", [0, 60])
+def test_two_people_are_no_missing_face(tmp_path, monkeypatch, frames):
+    """Of a long start without one face only each tenth frame is looked at."""
+    looks = []
+    monkeypatch.setattr(sightings, "face_finder", lambda: lambda frame: looks.append(1) or [1, 2])
+    path = write_film(tmp_path / "two.mp4", film(range(100))[0], 25)
+    words = r"0 usable frames of 100, 100 with several faces \(0\.0 to 4\.0 s\): .* one person"
+    refuse(path, words, frames=frames)
+    assert len(looks) == 55
 
 
 def test_a_cut_to_another_person(tmp_path):
@@ -312,12 +407,12 @@ def test_dlib_counts_faces_and_finds_landmarks(tmp_path):
     blank = np.zeros_like(frames)
     for name, pictures in (("one", frames), ("two", crowd), ("none", blank)):
         write_film(tmp_path / f"{name}.mp4", pictures, 25)
-    points, times, dropped = find_landmarks(tmp_path / "one.mp4", None, 0)
-    assert len(points) == len(times) == 3 and dropped == {}
-    error = np.linalg.norm(np.stack(points) - landmarks, axis=-1).mean()
+    one = find_landmarks(tmp_path / "one.mp4", None, 0)
+    assert len(one.points) == len(one.times) == 3 and one.dropped == {}
+    error = np.linalg.norm(np.stack(one.points) - landmarks, axis=-1).mean()
     assert error < 10, "of 256 px: dlib learned on photos, not on drawings"
-    assert find_landmarks(tmp_path / "two.mp4", None, 0)[2] == {"several faces": 1}
-    assert find_landmarks(tmp_path / "none.mp4", None, 0)[2] == {"no face": 3}
+    assert find_landmarks(tmp_path / "two.mp4", None, 0).dropped == {"several faces": 1}
+    assert find_landmarks(tmp_path / "none.mp4", None, 0).dropped == {"no face": 3}
 
 
 @pytest.mark.skipif(
