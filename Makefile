@@ -4,6 +4,7 @@ SEED ?= 0
 DATA ?=
 VIDEO ?=
 LANDMARKS ?=
+START ?=
 
 BIN := .venv/bin/python
 IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -11,13 +12,13 @@ IN_RANGE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
   $$p -c '$(IN_RANGE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 DATA_OPTION = $(if $(DATA),--data "$(DATA)")
-VIDEO_OPTION = $(if $(VIDEO),--video "$(VIDEO)") $(if $(LANDMARKS),--landmarks "$(LANDMARKS)")
+VIDEO_OPTION = $(if $(VIDEO),--video "$(VIDEO)") $(if $(LANDMARKS),--landmarks "$(LANDMARKS)") $(if $(START),--start "$(START)")
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lab explore weights bench notebooks clean
 
 help:  ## list these commands
-	@echo "make run [DATA=folder] [VIDEO=file [LANDMARKS=file]] [PRESET=demo] [SEED=0]"
+	@echo "make run [DATA=folder] [VIDEO=file [LANDMARKS=file] [START=seconds]] [PRESET=demo] [SEED=0]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
 
 run: .venv/.installed-run $(if $(VIDEO),.venv/.installed-video)  ## execute the notebooks (DATA: a CelebA folder, VIDEO: a video of a face)

@@ -21,6 +21,9 @@ Video = Annotated[
 Landmarks = Annotated[
     str, typer.Option(metavar="FILE", help="The video's landmarks, .npz or .csv; else dlib's.")
 ]
+Start = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Leave out what the video shows before.")
+]
 Seed = Annotated[int, typer.Option(metavar="NUMBER")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave unreadable pictures out and count them.")
@@ -33,7 +36,7 @@ Work = Annotated[
 ]
 
 # settings that are options of their own, never --set
-OWN_OPTIONS = ("preset", "seed", "data_root", "video", "landmarks", "skip_bad")
+OWN_OPTIONS = ("preset", "seed", "data_root", "video", "landmarks", "start", "skip_bad")
 
 
 def parse_settings(texts: Iterable[str], options: dict[str, str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ OPTIONS = {
     "data_root": "--data",
     "video": "--video",
     "landmarks": "--landmarks",
+    "start": "--start",
     "skip_bad": "--skip-bad",
 }
 

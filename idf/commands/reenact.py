@@ -13,6 +13,7 @@ from idf.commands.options import (
     Landmarks,
     Preset,
     Set,
+    Start,
     Video,
     Work,
     check_choices,
@@ -52,6 +53,7 @@ def main(
     preset: Preset = "demo",
     video: Video = "",
     landmarks: Landmarks = "",
+    start: Start = 0.0,
     seeds: Seeds = (0, 1, 2),
     targets: Targets = ("UNet256",),
     methods: Methods = (),
@@ -66,10 +68,11 @@ def main(
         "preset": "--preset",
         "video": "--video",
         "landmarks": "--landmarks",
+        "start": "--start",
         "seed": "--seeds",
     }
     settings = parse_settings(changes, options)
-    sources = {"video": find_video(video), "landmarks": find_landmarks(landmarks)}
+    sources = {"video": find_video(video), "landmarks": find_landmarks(landmarks), "start": start}
     config = load_film_config(preset, **sources, **settings)
     checkpoints = Path(work or ROOT / "runs" / "reenact" / f"{preset}-{config.dataset}")
     check_writable(checkpoints, Path(out or FILE).parent)

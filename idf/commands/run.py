@@ -27,6 +27,7 @@ from idf.commands.options import (
     Seed,
     Set,
     SkipBad,
+    Start,
     Video,
     check_writable,
     find_data,
@@ -67,6 +68,7 @@ def main(
     data: Data = "",
     video: Video = "",
     landmarks: Landmarks = "",
+    start: Start = 0.0,
     seed: Seed = 0,
     changes: Set = (),
     skip_bad: SkipBad = False,
@@ -78,6 +80,8 @@ def main(
     sources = {"data_root": find_data(data), "video": find_video(video)}
     if landmarks:
         settings["landmarks"] = find_landmarks(landmarks)
+    if start:
+        settings["start"] = start
     sizes = check_settings(preset, seed, sources, settings)
     standard = {"preset": preset, "seed": seed}
     planned = plan(find_notebooks(), standard, settings, sources, skip_bad)

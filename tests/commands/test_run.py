@@ -197,6 +197,10 @@ def test_failing_notebook_is_named_in_one_line_and_on_the_page(
         (["--landmarks", "no/such.npz"], "no/such.npz"),
         (["--landmarks", __file__], "landmarks belong to a video"),
         (["--set", "landmarks=x.npz"], "--landmarks x.npz"),
+        (["--start", "2"], "start is of a video"),
+        (["--start", "-2"], "--start -2"),
+        (["--start", "nan"], "--start nan"),
+        (["--set", "start=2"], "--start 2"),
         (["--seed", "x"], "--seed"),
         (["--colour", "red"], "--colour"),
         (["--update"], "--update"),
@@ -229,13 +233,14 @@ def test_parameter_unknown_to_the_notebooks_is_refused(
 
 def test_landmarks_reach_the_notebooks_of_the_film(notebooks, tmp_path):
     notebooks(
-        "print(video, landmarks)",
+        "print(video, landmarks, overrides)",
         parameters='preset = "demo"\nvideo = ""\nlandmarks = ""\nseed = 0\noverrides = {}',
     )
     marks = tmp_path / "marks.csv"
     marks.touch()
-    assert run(tmp_path, "--video", __file__, "--landmarks", str(marks)) == 0
-    assert texts(tmp_path / "out" / "00_step.ipynb") == f"{__file__} {marks}\n"
+    words = ["--video", __file__, "--landmarks", str(marks), "--start", "2.5"]
+    assert run(tmp_path, *words) == 0
+    assert texts(tmp_path / "out" / "00_step.ipynb") == f"{__file__} {marks} {{'start': 2.5}}\n"
 
 
 NO_DATA = {"data_root": "", "video": ""}
