@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from idf.settings import FREE, Settings, UserError, load, names, numbers
+from idf.settings import FREE, Settings, UserError, flat, load, names, numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "data" / "weights"
@@ -35,8 +35,10 @@ DOMAINS = {
 }
 
 
-Count = Annotated[int, Field(ge=1)]
-Length = Annotated[int, Field(ge=1), FREE]  # in iterations
+Number = Annotated[int, Field(ge=0, le=10**7)]
+Count = Annotated[int, Field(ge=1, le=10**5)]
+Width = Annotated[int, Field(ge=1, le=1024)]  # channels: four times as much fills any memory
+Length = Annotated[int, Field(ge=1, le=10**9), FREE]  # in iterations
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,7 +46,8 @@ Eps = Annotated[
     float, Field(gt=0, le=1, description="the paper uses .01 to .05 on the [-1, 1] scale")
 ]
 Size = Literal[32, 64, 128, 256]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+MOST_SEED = 2**31 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Periods = Annotated[
     tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(numbers), Field(min_length=1)
 ]
@@ -55,8 +58,8 @@ Domains = Annotated[Names, Field(max_length=10, description="one to ten attribut
 class EditorSettings(Settings):
     """An editor and its critic D_A (StarGAN): the surrogate SM in stage A, the forger's M."""
 
-    width: Count = 64
-    width_d: Count = 64
+    width: Width = 64
+    width_d: Width = 64
     batch: Count = 16
     iterations: Length = 200_000
     n_critic: Count = 5
@@ -74,11 +77,11 @@ class EditorSettings(Settings):
 class NetworkSettings(Settings):
     """PG and its critic D_B, in both scenarios."""
 
-    width: Count = 64
+    width: Width = 64
     levels: Count = 5
     affine: bool = True  # its last BatchNorm has a scale and a shift
     align_corners: bool = True  # of its bilinear upsampling
-    width_d_b: Count = 32
+    width_d_b: Width = 32
     lambda_adv: Weight = 0.01  # lambda of Eq. 4
     lambda_gp: Weight = 10.0  # of D_B's gradient penalty, Eq. 5
 
@@ -101,7 +104,7 @@ class PoisonerSettings(NetworkSettings):
     # not in the paper:
     head: Literal["UNet", "Waves"] = "UNet"
     periods: Periods = (4,)  # of the waves, in px, that head="Waves" paints
-    keys: Annotated[int, Field(ge=0)] = 0  # of head="Waves": random keys a face and step; 0: none
+    keys: Number = 0  # of head="Waves": random keys a face and step; 0: none
     cap: Rate = 2.0  # a pair counts at most this much in L_bs, so that all are moved; 2: the paper
     validate_every: Count = 200  # iterations between two looks at PG_best
 
@@ -109,7 +112,7 @@ class PoisonerSettings(NetworkSettings):
 class JudgeSettings(Settings):
     """The independent judge."""
 
-    width: Count = 32
+    width: Width = 32
     batch: Count = 128
     iterations: Length = 6000
 
@@ -123,7 +126,7 @@ class Config(Settings):
     size: Size = 128
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # of CelebA's pictures to `size`
     crop: Literal["", "centre"] = ""  # of pictures of any shape: the largest square in the middle
-    faces: Annotated[int, Field(ge=0)] = 0  # procedural ones, or the most of CelebA (0: all)
+    faces: Number = 0  # procedural ones, or the most of CelebA (0: all)
     domains: Domains = ()  # empty: DOMAINS[dataset]["SD"]
     skip_bad: Annotated[bool, FREE] = False  # leave unreadable pictures out, and count them
 
@@ -146,6 +149,9 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        twice = [name for name in self.domains if self.domains.count(name) > 1]
+        if twice:
+            raise ValueError(f"domains names {twice[0]} twice: name each attribute once")
         _check_levels(self.poisoner, self.size)
         uneven = [period for period in self.poisoner.periods if self.size % period]
         if uneven:
@@ -161,8 +167,8 @@ class ForgerSettings(Settings):
     """The forger of scenario 2 and the surrogate: pix2pix."""
 
     network: Literal["UNet256", "UNet128-BN", "CNet", "Res6", "Res9"] = "UNet256"
-    width: Count = 64
-    width_d: Count = 64
+    width: Width = 64
+    width_d: Width = 64
     layers_d: Count = 3
     batch: Count = 1
     iterations: Length = 150_000
@@ -183,7 +189,7 @@ class FilmPoisonerSettings(NetworkSettings):
     lr_inner: Rate = 2e-4  # of the step of SGD that makes TM from M'
     inner_steps: Count = 1  # such steps in a row, all of them in PG's graph
     round_off: Rate = 0.1  # below this the forger's L1 is a parabola, so that PG gets a gradient
-    follow: Annotated[int, Field(ge=0)] = 0  # Adam steps of M' on x' after TM's
+    follow: Number = 0  # Adam steps of M' on x' after TM's
     masked: bool = True  # m(x) in Eq. 11; without it m = 1
     background: Share = 0.01  # m(x) off the face
     validate_every: Count = 100
@@ -193,8 +199,10 @@ class ParserSettings(Settings):
     """BiSeNet, the face parser behind m(x)."""
 
     checkpoint: str = ""  # a public checkpoint (79999_iter.pth) instead of our own weights
-    width: Count = 64
-    size: Annotated[int, Field(ge=64, multiple_of=64)] = 512  # px, to which faces are scaled
+    width: Width = 64
+    size: Annotated[int, Field(ge=64, le=2048, multiple_of=64)] = (
+        512  # px, to which faces are scaled
+    )
     iterations: Length = 80_000
     bf16: bool = True
 
@@ -209,7 +217,7 @@ class FilmConfig(Settings):
     person: Seed = 12  # the seed of the procedural face
     size: Size = 256
     start: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # of a video, in seconds
-    frames: Annotated[int, Field(ge=0)] = 1600  # the most from the first face on (0: all)
+    frames: Number = 1600  # the most from the first face on (0: all)
 
     forger: ForgerSettings = ForgerSettings()
     poisoner: FilmPoisonerSettings = FilmPoisonerSettings()
@@ -271,9 +279,9 @@ def load_config(preset: str = "demo", **overrides) -> Config:
 
     An override is named by its part ("poisoner.eps", or poisoner={"eps": .03}) or, where only one
     part has the name, by itself (eps=.03). Raises UserError for an unknown preset or setting, a
-    wrong type, or a value out of range.
+    wrong type, or a value out of range. overrides: a notebook's dict of them, as it stands.
     """
-    tables = _read_preset(preset)
+    tables, overrides = _read_preset(preset), flat(overrides)
     photos = tables.get("photos", {}) if overrides.get("data_root") else {}
     config = load(Config, preset, [tables.get("attributes", {}), photos], overrides)
     if config.domains:
@@ -283,10 +291,10 @@ def load_config(preset: str = "demo", **overrides) -> Config:
 
 def load_film_config(preset: str = "demo", **overrides) -> FilmConfig:
     """As load_config, for scenario 2."""
-    return load(FilmConfig, preset, [_read_preset(preset).get("film", {})], overrides)
+    return load(FilmConfig, preset, [_read_preset(preset).get("film", {})], flat(overrides))
 
 
 def _read_preset(preset: str) -> dict:
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise UserError(f"Unknown preset {preset!r}: use one of {', '.join(PRESETS)}.")
     return tomllib.loads(PRESETS[preset].read_text())

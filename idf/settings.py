@@ -82,8 +82,24 @@ def load(model: type[Settings], preset: str, tables: list[dict], overrides: dict
     return _checked(model, values)
 
 
+def flat(overrides: dict) -> dict:
+    """With the settings of a notebook's dict `overrides` among the others."""
+    inner = overrides.get("overrides", {})
+    if not isinstance(inner, dict):
+        raise UserError(
+            f"overrides={_shown(inner)} must be settings by their names, like "
+            '{"poisoner.eps": 0.03}.'
+        )
+    outer = {name: value for name, value in overrides.items() if name != "overrides"}
+    for name in inner:
+        if name in outer or name == "preset":
+            raise UserError(f"{name} is no matter of overrides: set {name} itself.")
+    return outer | inner
+
+
 def _put(model: type[Settings], values: dict, name: str, value: Any) -> None:
     """Sets values[part][name] for "part.name", for a part's table, or for a name of its own."""
+    name = str(name)
     part, _, inner = name.partition(".")
     parts = parts_of(model)
     if part in parts and isinstance(value, Settings):
@@ -129,8 +145,8 @@ def _unknown(model: type[Settings], name: str, homes: list[str]) -> str:
     close = difflib.get_close_matches(leaf, leaves, n=3)
     guesses = [one for one in known if one.rpartition(".")[2] in close]
     if guesses:
-        return f"Unknown setting {name!r}: did you mean {' or '.join(guesses[:4])}?"
-    return f"Unknown setting {name!r}: the settings are {', '.join(known)}."
+        return f"Unknown setting {_shown(name)}: did you mean {' or '.join(guesses[:4])}?"
+    return f"Unknown setting {_shown(name)}: the settings are {', '.join(known)}."
 
 
 def _checked(model: type[Settings], values: dict) -> Any:
@@ -138,6 +154,12 @@ def _checked(model: type[Settings], values: dict) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         raise UserError(_sentence(model, error)) from None
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, a long one in part."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]} ... {text[-10:]}"
 
 
 def _sentence(model: type[Settings], error: ValidationError) -> str:
@@ -151,6 +173,8 @@ def _sentence(model: type[Settings], error: ValidationError) -> str:
     hint = f" ({field.description})" if field and field.description else ""
     if field and get_args(field.annotation) and fault["type"] == "literal_error":
         choices = ", ".join(map(str, get_args(field.annotation)))
-        return f"{name}={fault['input']!r} is not supported: use one of {choices}."
-    wrong = fault["msg"].removeprefix("Input ").removeprefix("Value ")
-    return f"{name}={fault['input']!r} {wrong}{hint}."
+        return f"{name}={_shown(fault['input'])} is not supported: use one of {choices}."
+    wrong = (
+        fault["msg"].removeprefix("Input ").removeprefix("Value ").replace("valid tuple", "list")
+    )
+    return f"{name}={_shown(fault['input'])} {wrong}{hint}."

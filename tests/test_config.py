@@ -178,6 +178,16 @@ def test_a_name_of_one_part_needs_no_dot_and_a_name_of_several_does(load):
         (dict(levels=7), ["poisoner.levels=7", "32 px", "at most 6"]),
         (dict(periods="3"), ["poisoner.periods=3", "32 px", "use 2 or 4"]),
         (dict(keys=1), ["poisoner.keys", 'poisoner.head="Waves"', "keys=0"]),
+        (dict(domains="Smiling,Bangs,Smiling"), ["Smiling twice", "each attribute once"]),
+        # size
+        (dict(faces=10**30), ["faces=1000", "less than or equal to 10000000"]),
+        ({"editor.width": 10**9}, ["editor.width=1000000000", "less than or equal to 1024"]),
+        ({"judge.iterations": 10**400}, ["judge.iterations=1000", " ... 000", "less than"]),
+        # a notebook's parameter
+        (dict(preset=3), ["Unknown preset 3", "use one of demo"]),
+        (dict(preset=["demo"]), ["Unknown preset ['demo']", "use one of demo"]),
+        (dict(data_root=5), ["data_root=5", "string"]),
+        (dict(skip_bad="no"), ["skip_bad='no'", "boolean"]),
     ],
     ids=str,
 )
@@ -220,6 +230,30 @@ def test_a_bad_setting_of_a_film_is_named_with_its_remedy(settings, words):
     said = str(error.value)
     assert all(word in said for word in words), said
     assert "\n" not in said and said[-1] in ".?"
+
+
+@SCENARIOS
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(overrides=[1, 2]), "overrides=[1, 2] must be settings by their names"),
+        (dict(overrides=3), "overrides=3 must be settings by their names"),
+        (dict(overrides=None), "overrides=None must be settings by their names"),
+        (dict(overrides="eps=.03"), "overrides='eps=.03' must be settings by their names"),
+        (dict(overrides={1: 2}), "Unknown setting '1'"),
+        (dict(overrides={"poisoner": {1: 2}}), "Unknown setting '1'"),
+        (dict(overrides={"eps": 0}), "poisoner.eps=0"),
+        (dict(seed=1, overrides={"seed": 2}), "seed is no matter of overrides: set seed itself."),
+        (dict(overrides={"preset": "demo"}), "preset is no matter of overrides"),
+    ],
+    ids=str,
+)
+def test_a_notebooks_overrides_are_settings_or_are_refused(load, settings, words):
+    with pytest.raises(UserError) as error:
+        load("smoke", **settings)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    taken = load("smoke", seed=3, overrides={"poisoner.eps": 0.03})
+    assert taken == load("smoke", seed=3, eps=0.03)
 
 
 def test_a_notebook_shows_the_sentence_alone():

@@ -65,7 +65,7 @@ def parse_value(text: str) -> Any:
     with_zero = re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", text)
     try:
         return json.loads(with_zero)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of 5,000 digits, brackets without end
         return text
 
 

@@ -23,7 +23,7 @@ from idf.commands.options import (
     parse_settings,
 )
 from idf.commands.readme import write_table
-from idf.config import RESULTS, ROOT, FilmConfig, load_film_config
+from idf.config import MOST_SEED, RESULTS, ROOT, FilmConfig, load_film_config
 from idf.data.files import read_json_rows, save_json
 from idf.data.film import open_film
 from idf.figures.tables import NETWORKS, table_of_methods, table_of_networks
@@ -39,7 +39,7 @@ MARKS = ("<!-- films: written by `idf reenact` -->", "<!-- end of films -->")
 # what makes a row another one
 KEY = ("dataset", "size", "method", "reference", "target", "eps", "seed", "settings")
 
-Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", min=0)]
+Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", min=0, max=MOST_SEED)]
 Targets = Annotated[list[str], typer.Option(metavar="NAME ...", help=f"Of {', '.join(NETWORKS)}.")]
 Methods = Annotated[
     list[str], typer.Option(metavar="NAME ...", help=f"Of {', '.join(METHODS)}; by default all.")

@@ -9,7 +9,7 @@ import typer
 
 from idf.commands.options import Data, Preset, SkipBad, check_choices, check_writable, find_data
 from idf.commands.readme import write_table
-from idf.config import RESULTS, ROOT, load_config
+from idf.config import MOST_SEED, RESULTS, ROOT, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
 from idf.figures.tables import markdown, printed, spread
@@ -47,7 +47,9 @@ OTHER_RECIPES = {editor.kind for editor in EDITORS.values() if editor.variant no
 GRAY_COLUMN = "Res6 SD"  # of the gray-box forgers
 MARKS = ("<!-- table1: written by `idf table1` -->", "<!-- end of table1 -->")
 
-Seeds = Annotated[list[int], typer.Option(metavar="NUMBER ...", min=0, help="Of PG.")]
+Seeds = Annotated[
+    list[int], typer.Option(metavar="NUMBER ...", min=0, max=MOST_SEED, help="Of PG.")
+]
 Editors = Annotated[
     list[str], typer.Option(metavar="NAME ...", help="Of the forgers; by default all that ship.")
 ]
@@ -83,6 +85,8 @@ def main(
     check_choices("--editors", editors, EDITORS)
     check_choices("--methods", methods, METHODS_MEASURED)
     config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
+    for eps in strengths:
+        config.changed(eps=eps)  # raises UserError for one out of range
     file = Path(out or FILE)
     check_writable(file.parent)
     rows = {key_of(row): row for row in read_json_rows(file)}

@@ -151,6 +151,37 @@ def test_what_is_no_setting_is_refused_with_an_option_that_the_command_has(name,
         assert set(re.findall(r"use (--[a-z-]+)", said)) <= options_of(name)
 
 
+NUMBERS = {  # option: values of a wrong type, sign or size
+    "--seed": ("x", "-1", "1.5", "2147483648", "9" * 30),
+    "--seeds": ("x", "-1", "1.5", "2147483648", "9" * 30),
+    "--start": ("x", "-1", "nan", "inf"),
+    "--eps": ("x", "-1", "0", "nan", "2"),
+    "--images": ("x", "-1", "0"),
+    "--jobs": ("x", "-1", "0"),
+    "--set": ("size=100", "eps=-1", "eps=[", "batch=9", "faces=-1", "frames=x", "seed=-1"),
+}
+
+
+@pytest.mark.parametrize(
+    "name, option, value",
+    [
+        (name, option, value)
+        for name in COMMANDS
+        for option, values in NUMBERS.items()
+        for value in values
+        if option in options_of(name) and name not in ("protect", "check")
+    ],
+)
+def test_a_wrong_number_is_one_sentence_before_any_work(name, option, value, capsys, monkeypatch):
+    monkeypatch.delenv("IDF_DEBUG", raising=False)
+    words = [name, "--preset", "smoke", option, value]
+    if option == "--start" and value == "inf":
+        words += ["--video", __file__]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("idf: ") and said.err.count("\n") == 1 and not said.out
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "--preset" in options_of(name)])
 def test_every_command_parses_every_preset(name, preset, monkeypatch):

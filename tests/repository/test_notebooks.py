@@ -8,9 +8,10 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from idf.commands.parameters import find_notebooks
-from idf.config import ROOT
+from idf.config import ROOT, UserError
 from idf.data.drawn.film import talking_face
 from idf.data.movies import write_film
 from tests.repository.test_solutions import WITH_EXERCISES, with_answers
@@ -104,6 +105,59 @@ def test_is_clean_for_a_stranger(path):
     for cell in notebook.cells:
         assert "papermill" not in cell.metadata
         assert "injected-parameters" not in cell.metadata.get("tags", [])
+
+
+WRONG = [
+    ("preset", 3),
+    ("preset", ["demo"]),
+    ("seed", -1),
+    ("seed", "one"),
+    ("seed", 2**31),
+    ("data_root", 5),
+    ("video", 5),
+    ("video", ["a.mp4"]),
+    ("landmarks", 5),
+    ("skip_bad", "no"),
+    ("overrides", [1, 2]),
+    ("overrides", 3),
+    ("overrides", {"epz": 1}),
+    ("overrides", {"eps": "much"}),
+    ("overrides", {"start": -1}),
+]
+
+
+def first_cells(path):
+    """The code of a notebook up to the cell that loads its settings; empty where none does."""
+    code = []
+    for cell in cells(path, "code"):
+        code.append(TransformerManager().transform_cell(cell.source))
+        if "overrides)" in cell.source:
+            return code
+    return []
+
+
+INJECTED = [
+    pytest.param(path, name, value, id=f"{path.stem}-{name}={value}")
+    for path in filter(first_cells, NOTEBOOKS)
+    for name, value in WRONG
+    if name in parameters(path)
+]
+
+
+@pytest.mark.parametrize("path, name, value", INJECTED)
+def test_a_wrong_parameter_is_one_sentence(path, name, value):
+    """As papermill injects it, behind the cell of parameters."""
+    parameter_cell, *others = first_cells(path)
+    if name == "overrides" and "**overrides" in others[-1] and not isinstance(value, dict):
+        pytest.skip("the notebook unpacks its overrides")
+    values = {}
+    exec(parameter_cell, values)
+    values[name] = value
+    with pytest.raises(UserError) as error:
+        for code in others:
+            exec(code, values)
+    said = str(error.value)
+    assert "\n" not in said and said[-1] in ".?" and len(said) < 1500
 
 
 def test_every_cell_runs_and_checked_outputs_agree(tmp_path):
