@@ -148,8 +148,6 @@ INJECTED = [
 def test_a_wrong_parameter_is_one_sentence(path, name, value):
     """As papermill injects it, behind the cell of parameters."""
     parameter_cell, *others = first_cells(path)
-    if name == "overrides" and "**overrides" in others[-1] and not isinstance(value, dict):
-        pytest.skip("the notebook unpacks its overrides")
     values = {}
     exec(parameter_cell, values)
     values[name] = value
