@@ -34,10 +34,10 @@ def main(photo: Photo, protected: Protected, out: Out = "") -> int:
 
     # here, not above: torch and matplotlib take seconds, and help should not
     from idf import figures
-    from idf.apps.photo.align import find_faces
     from idf.apps.photo.check import EDITORS, check, conclusion, table
     from idf.apps.photo.difference import largest_change, psnr_of_faces
     from idf.apps.photo.files import open_photo
+    from idf.apps.photo.search import find_faces
     from idf.apps.photo.words import counted
     from idf.data.files import write_atomically
     from idf.zoo.load import photo_config

@@ -38,6 +38,12 @@ Force = Annotated[
 Again = Annotated[
     bool, typer.Option("--again", help="Protect copies that are protected already, too.")
 ]
+Overview = Annotated[
+    bool,
+    typer.Option(
+        "--overview", help="A picture beside each copy, *_overview.jpg, that frames the faces."
+    ),
+]
 
 
 def main(
@@ -48,6 +54,7 @@ def main(
     jobs: Jobs = 1,
     force: Force = False,
     again: Again = False,
+    overview: Overview = False,
 ) -> int:
     """Returns 0, or 2 if a photo could not be protected.
 
@@ -59,19 +66,21 @@ def main(
     from idf.apps.photo import words
     from idf.apps.photo.batch import Options, protect_all
     from idf.apps.photo.files import kind_of
-    from idf.apps.photo.plan import plan
+    from idf.apps.photo.plan import overview_of, plan
     from idf.apps.photo.protection import check_eps
+    from idf.apps.photo.search import finder
     from idf.config import UserError
 
     check_eps(eps)
     if jobs < 1:
         raise UserError(f"--jobs {jobs} must be at least 1.")
-    pairs = plan(photos, out, again)
+    pairs = plan(photos, out, again, overview)
     check_writable(*dict.fromkeys(copy.parent for _, copy in pairs))
+    finder()  # without dlib, nothing can be done
     many = len(pairs) > 1 or os.path.isdir(photos[0])
 
     # each photo; what is said of it as soon as it is ready
-    options = Options(eps, keep_metadata, force, log=many)
+    options = Options(eps, keep_metadata, force, log=many, overview=overview)
     new, before, failed = [], 0, 0
     for (source, copy), row in protect_all(pairs, options, jobs):
         if "error" in row:
@@ -84,7 +93,10 @@ def main(
             new.append(row)
         notes = " ".join(row["notes"])
         if not many:
-            print(*row["notes"], words.account(copy, row), sep="\n")
+            places = [words.place(i + 1, face) for i, face in enumerate(row["places"])]
+            print(*row["notes"], words.account(copy, row), *places, sep="\n")
+            if overview:
+                print(f"{overview_of(copy)}: the faces in frames.")
         elif notes:
             tqdm.write(f"{source}: {notes}", file=sys.stdout)
 

@@ -16,6 +16,11 @@ from idf.data.pictures import to_uint8
 # frame uint8 (H, W, 3) -> (68, 2) points for each face: x, y, 0 the edge of the first pixel
 Finder = Callable[[np.ndarray], list[np.ndarray]]
 
+NEEDS_DLIB = (
+    'Landmarks of a real video need dlib and its models: run `pip install -e ".[video]"`, or give '
+    "a landmark file (.npz, .csv)."
+)
+
 # the points as polylines; the second value says whether the line is closed (Face2Face demo)
 LINES = (
     (range(0, 17), False),
@@ -87,31 +92,33 @@ def expression_error(seen: np.ndarray, true: np.ndarray) -> float:
     return float(distance / np.linalg.norm(true[36] - true[45]))
 
 
-def face_finder(always_twice: bool = False) -> Finder:
+def face_finder(
+    always_twice: bool = False, remedy: str = NEEDS_DLIB, least_score: float = 0.0
+) -> Finder:
     """dlib's detector and model of 68 landmarks.
 
     Faces from 80 pixels on are found; where there is none (always_twice: in any case) those from
-    40 pixels on. Raises UserError where the extra `video` is not installed.
+    40 pixels on. Below a least_score of 0 the detector takes more for faces than it is sure of.
+    Raises UserError, with the sentence `remedy`, where dlib or its models are not
+    installed.
     """
     try:
         import dlib
     except ImportError:
-        raise UserError(
-            "Landmarks of a real video need dlib: run `pip install -e .[video]`, or give a "
-            "landmark file (.npz, .csv)."
-        ) from None
+        raise UserError(remedy) from None
     models = _models()
     if not models:
-        raise UserError("dlib's landmark model is missing: run `pip install -e .[video]`.")
+        raise UserError(remedy)
     detector = dlib.get_frontal_face_detector()
     predictor = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
 
     def find(frame: np.ndarray) -> list[np.ndarray]:
         frame = np.ascontiguousarray(frame)
-        boxes = list(detector(frame, 0))
+        boxes = list(detector.run(frame, 0, least_score)[0])
         if always_twice or not boxes:
             # at double size; a face of the first look keeps its box, on which its landmarks depend
-            boxes += [box for box in detector(frame, 1) if _is_new(box, boxes)]
+            larger = detector.run(frame, 1, least_score)[0]
+            boxes += [box for box in larger if _is_new(box, boxes)]
         faces = []
         for box in boxes:
             points = predictor(frame, box).parts()

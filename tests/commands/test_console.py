@@ -74,7 +74,7 @@ def test_where_nothing_can_be_written_is_said_before_any_work(tmp_path, monkeypa
     Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
     places = {"photo": tmp_path / "photo.png", "folder": tmp_path}
     monkeypatch.setattr("idf.zoo.cells.measure_all", None)
-    monkeypatch.setattr("idf.apps.photo.align.find_faces", None)
+    monkeypatch.setattr("idf.apps.photo.search.find_faces", None)
     assert main([word.format(tmp_path / "file" / "new", **places) for word in words]) == 2
     err = capsys.readouterr().err
     assert err.startswith("idf: Nothing can be written to the folder") and err.count("\n") == 1

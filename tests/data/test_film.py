@@ -397,7 +397,7 @@ def test_an_uneven_frame_rate_is_noted(shot, tmp_path):
 
 def test_without_the_extra_the_sentence_names_the_remedy(shot, monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    refuse(shot[0], r"need dlib: run `pip install -e .\[video\]`, or give a landmark file")
+    refuse(shot[0], r'need dlib and its models: run `pip install -e "\.\[video\]"`, or give a ')
 
 
 def test_dlib_counts_faces_and_finds_landmarks(tmp_path):

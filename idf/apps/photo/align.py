@@ -1,4 +1,4 @@
-"""The faces of a photo: found, and aligned as CelebA's are.
+"""A face of a photo, aligned as CelebA's are.
 
 Alignment is a similarity that brings five points of a face (eyes, tip of the nose, corners of the
 mouth) to where they lie in CelebA's aligned pictures of 178 x 218.
@@ -6,27 +6,21 @@ mouth) to where they lie in CelebA's aligned pictures of 178 x 218.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from idf.apps.photo.files import Photo
-from idf.config import UserError
 from idf.data.celeba import CROP
-from idf.data.landmarks import Finder, face_finder
 
 # where the five points lie in CelebA's aligned pictures without their upper and lower 20 rows,
 # measured with the same landmarks on 392 of them
 TEMPLATE = np.array([[69.7, 93.3], [108.3, 93.3], [88.5, 115.5], [71.5, 133.5], [106.5, 133.5]])
 # of a crop, in pixels of the photo: below it the networks see more pixels than there are
 LEAST_SIDE = 64
-# the detector gets the photo at twice its size, but not beyond this, and doubles it once more
-LONGEST = 1600
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +39,17 @@ class Alignment:
         square = np.array([[0, 0], [CROP, 0], [CROP, CROP], [0, CROP]])
         return square @ self.matrix[:, :2].T + self.matrix[:, 2]
 
+    @property
+    def centre(self) -> np.ndarray:
+        """The crop's centre in the photo, (2,): x, y."""
+        return self.corners().mean(0)
+
+    def share_inside(self, shape: tuple[int, ...]) -> float:
+        """How much of the crop lies in a photo of this shape (H, W, ...), from 0 to 1."""
+        steps = (np.arange(64) + 0.5) * (CROP / 64)
+        points = np.stack(np.meshgrid(steps, steps), -1) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return float(((points >= 0) & (points < [shape[1], shape[0]])).all(-1).mean())
+
     def rectangle(self, shape: tuple[int, ...]) -> tuple[slice, slice]:
         """Rows and columns of a photo of this shape (H, W, ...) that hold the crop."""
         left, top = np.floor(self.corners().min(0)).astype(int).clip(0)
@@ -62,44 +67,6 @@ class Alignment:
         matrix = self.matrix.copy()
         matrix[:, 2] -= columns.start, rows.start
         return type(self)(matrix)
-
-
-@cache
-def finder() -> Finder:
-    """dlib's, kept: its model takes 100 MB and half a second. `finder.cache_clear()` frees it."""
-    return face_finder(always_twice=True)
-
-
-def find_faces(photo: Photo) -> list[Alignment]:
-    """The alignments of all faces, the largest first.
-
-    Raises UserError where there is none, and without the extra `video`.
-    """
-    height, width = photo.pixels.shape[:2]
-    scale = min(2.0, LONGEST / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    scaled = np.asarray(Image.fromarray(photo.pixels).resize(size, Image.Resampling.BICUBIC))
-    for turns in range(4):  # a photo may lie on its side, with no tag that says so
-        faces = finder()(np.ascontiguousarray(np.rot90(scaled, turns)))
-        if faces:
-            break
-    else:
-        raise UserError(
-            f"No face was found in {photo.name}: use a photo that shows one from the front, at "
-            f"least 40 pixels and a {LONGEST // 40}th of the photo wide, its eyes uncovered."
-        )
-    back = np.array([width / size[0], height / size[1]])
-    faces = [turned_back(landmarks, turns, size) for landmarks in faces]
-    alignments = [alignment_of(landmarks * back) for landmarks in faces]
-    return sorted(alignments, key=lambda alignment: -alignment.side)
-
-
-def turned_back(points: np.ndarray, turns: int, size: tuple[int, int]) -> np.ndarray:
-    """Points (x, y) in np.rot90 of a picture of this (width, height), in the picture itself."""
-    for turn in reversed(range(turns)):
-        width = size[turn % 2]  # before this turn
-        points = np.stack([width - 1 - points[:, 1], points[:, 0]], axis=1)
-    return points
 
 
 def alignment_of(landmarks: np.ndarray) -> Alignment:

@@ -16,10 +16,13 @@ from tqdm import tqdm
 
 from idf.apps.photo.difference import largest_change, psnr_of_faces
 from idf.apps.photo.files import encoded, kind_of, open_photo, refuse_overwriting
-from idf.apps.photo.plan import LOG
+from idf.apps.photo.overview import doubtful_places, overview, place_of
+from idf.apps.photo.plan import LOG, overview_of
 from idf.apps.photo.protection import Protected, protect
+from idf.apps.photo.search import find_faces
 from idf.config import UserError
 from idf.data.files import write_atomically
+from idf.data.pictures import as_jpeg
 from idf.data.workers import worker_pool
 
 Pair = tuple[Path, Path]  # a photo, and where its copy goes
@@ -33,6 +36,7 @@ class Options:
     keep_metadata: bool = False
     force: bool = False  # write copies anew that are there already
     log: bool = True
+    overview: bool = False  # a picture beside each copy
 
 
 def protect_all(pairs: list[Pair], options: Options, jobs: int) -> Iterator[tuple[Pair, dict]]:
@@ -66,7 +70,7 @@ def _rows(pairs: list[Pair], options: Options, jobs: int) -> Iterator[tuple[Pair
 
 
 def protect_file(source: Path, out: Path, options: Options) -> dict:
-    """One photo of a batch: {faces, psnr, largest, notes, seconds}.
+    """One photo of a batch: {faces, places, psnr, largest, notes, seconds}.
 
     What goes wrong becomes {"error": a sentence}, so that the others go on; a copy that is in the
     log already has the logged row and "before".
@@ -75,9 +79,16 @@ def protect_file(source: Path, out: Path, options: Options) -> dict:
         if options.log and not options.force:
             row = finished(source, out, options)
             if row:
+                if options.overview and not overview_of(out).exists():
+                    _write_overview(source, out, row)
                 return row | {"before": True}
         refuse_overwriting(source, out, options.force)
-        return _protected_anew(source, out, options)
+        if options.overview:
+            refuse_overwriting(source, overview_of(out), options.force)
+        row = _protected_anew(source, out, options)
+        if options.overview:
+            _write_overview(source, out, row)
+        return row
     except UserError as error:
         return {"error": str(error)}
     except (OSError, MemoryError) as error:
@@ -94,6 +105,7 @@ def _protected_anew(source: Path, out: Path, options: Options) -> dict:
     content = encoded(done.photo, done.pixels, out.suffix, options.keep_metadata)
     row = {
         "faces": len(done.faces),
+        "places": done.places,
         "psnr": round(done.psnr, 2),
         "largest": done.largest,
         "notes": list(done.notes),
@@ -106,6 +118,17 @@ def _protected_anew(source: Path, out: Path, options: Options) -> dict:
         note_down(source, out, options, content, row)
     write_atomically(out, lambda temporary: temporary.write_bytes(content))
     return row
+
+
+def _write_overview(source: Path, out: Path, row: dict) -> None:
+    """The picture of which faces are protected, beside the copy `out`."""
+    photo = open_photo(source)
+    places = row.get("places")  # not in a log of an older version
+    if places is None:
+        places = [place_of(face, photo.pixels.shape) for face in find_faces(photo)]
+    framed = overview(photo.pixels, places + doubtful_places(photo, places))
+    content = as_jpeg(framed, 90)
+    write_atomically(overview_of(out), lambda temporary: temporary.write_bytes(content))
 
 
 def _as_jpeg_shows_it(done: Protected, content: bytes) -> dict:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from idf import attacks, losses, metrics
-from idf.apps.photo.align import Alignment, aligned, find_faces
+from idf.apps.photo.align import Alignment, aligned
 from idf.apps.photo.difference import largest_change, psnr_of_faces
 from idf.apps.photo.files import WRITTEN_QUALITY, Photo, open_photo
 from idf.apps.photo.put_back import put_back
+from idf.apps.photo.search import find_faces
 from idf.config import HAIR, UserError
 from idf.data.pictures import recompressed, to_model
 from idf.zoo.grid import EDITORS as GRID

@@ -5,11 +5,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from idf.apps.photo.files import SUFFIXES, kind_of
+from idf.apps.photo.files import KINDS, SUFFIXES, kind_of
 from idf.config import UserError
 
 LOG = "protected.jsonl"  # idf.apps.photo.batch writes it where the copies lie
 COPY = "_protected"  # ends the name of a copy beside its photo
+PICTURES = ("_overview", "_check")  # end the names of pictures beside a copy
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,14 @@ class Source:
     folder: Path | None = None
 
 
-def plan(given: list[str], out: str, again: bool = False) -> list[tuple[Path, Path]]:
+def plan(
+    given: list[str], out: str, again: bool = False, overview: bool = False
+) -> list[tuple[Path, Path]]:
     """Each photo and where its protected copy goes.
 
     given: photos and folders; out: a file, a folder, or empty for beside the photos. A copy is not
-    protected once more, unless `again`: that would only make it more visible. Raises UserError
+    protected once more, unless `again`: that would only make it more visible. overview: a picture
+    goes beside each copy. Raises UserError
     where it is not clear what is meant, or a photo would be lost.
     """
     if "" in given:  # to pathlib it is the folder where one stands
@@ -44,7 +48,9 @@ def plan(given: list[str], out: str, again: bool = False) -> list[tuple[Path, Pa
             raise UserError(
                 f"-o {out} is one file, and given are a folder or several photos: name a folder."
             )
-        return [(sources[0].path, target)]
+        pairs = [(sources[0].path, target)]
+        _refuse_losses(pairs, overview)
+        return pairs
 
     # each photo into a file of its name; a.jpg beside a.png become a.jpg.png and a.png.png
     copies = [_copy_of(source, target, source.path.stem) for source in sources]
@@ -53,7 +59,7 @@ def plan(given: list[str], out: str, again: bool = False) -> list[tuple[Path, Pa
         if count[copies[i]] > 1:
             copies[i] = _copy_of(source, target, source.path.name)
     pairs = [(source.path, copy) for source, copy in zip(sources, copies, strict=True)]
-    _refuse_losses(pairs)
+    _refuse_losses(pairs, overview)
     return pairs
 
 
@@ -89,8 +95,11 @@ def _photos_in(path: Path, target: Path | None) -> list[Source]:
 
 
 def _without_copies(sources: list[Source]) -> list[Source]:
-    """The photos that are no protected copies; raises UserError where none is left."""
-    copies = [source.path for source in sources if is_copy(source.path)]
+    """The photos that are no protected copies, nor pictures of some.
+
+    Raises UserError where none is left.
+    """
+    copies = [source.path for source in sources if is_ours(source.path)]
     photos = [source for source in sources if source.path not in copies]
     if not photos:
         raise UserError(
@@ -101,6 +110,15 @@ def _without_copies(sources: list[Source]) -> list[Source]:
         names = ", ".join([path.name for path in copies[:5]] + ["..."] * (len(copies) > 5))
         print(f"Left out, protected already: {names} ({len(copies)}); --again takes them, too.")
     return photos
+
+
+def is_ours(path: Path) -> bool:
+    """Is this a protected copy, or a picture that was made of one?"""
+    for ending in PICTURES:
+        if path.stem.endswith(ending):
+            stem = path.stem.removesuffix(ending)
+            return any(is_copy(path.with_name(stem + suffix)) for suffix in KINDS)
+    return is_copy(path)
 
 
 def is_copy(path: Path) -> bool:
@@ -128,8 +146,13 @@ def _copy_of(source: Source, target: Path | None, stem: str) -> Path:
     return source.path.with_name(f"{stem}{COPY}.png")
 
 
-def _refuse_losses(pairs: list[tuple[Path, Path]]) -> None:
-    """Raises UserError where two copies would be one file, or a copy another photo."""
+def overview_of(copy: Path) -> Path:
+    """Where the picture of which faces are protected goes."""
+    return copy.with_name(f"{copy.stem}_overview.jpg")
+
+
+def _refuse_losses(pairs: list[tuple[Path, Path]], overview: bool) -> None:
+    """Raises UserError where two files would be one, or one of them a photo that was given."""
     originals = {source.resolve() for source, _ in pairs}
     taken: dict[Path, Path] = {}
     for source, copy in pairs:
@@ -141,5 +164,10 @@ def _refuse_losses(pairs: list[tuple[Path, Path]]) -> None:
         if copy.resolve() in originals and copy.resolve() != source.resolve():
             raise UserError(
                 f"The copy of {source} would replace the photo {copy}: name another folder with -o."
+            )
+        if overview and overview_of(copy).resolve() in originals:
+            raise UserError(
+                f"The overview of {source} would replace the photo {overview_of(copy)}: name "
+                "another output with -o."
             )
         taken[copy] = source

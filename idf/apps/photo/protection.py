@@ -1,18 +1,21 @@
 """The faces of a photo infected by PG, before it is published."""
 
+import statistics
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from idf.apps.photo.align import Alignment, aligned, find_faces
+from idf.apps.photo.align import Alignment, aligned
 from idf.apps.photo.difference import largest_change, psnr_of_faces
 from idf.apps.photo.files import Photo, encoded, kind_of, open_photo, refuse_overwriting
+from idf.apps.photo.overview import place_of
 from idf.apps.photo.put_back import put_back
+from idf.apps.photo.search import find_faces
 from idf.apps.photo.words import counted
 from idf.config import UserError
 from idf.data.files import write_atomically
@@ -23,8 +26,6 @@ from idf.zoo.load import photo_config
 METHOD = "keyless-no-ats"  # of idf.methods
 EPS = 0.03
 MOST_EPS = 0.2
-# of a crop, in pixels of the photo: in smaller ones half of the effect is lost, or more
-WEAK_SIDE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +36,40 @@ class Protected:
     pixels: np.ndarray  # uint8 (H, W, 3)
     faces: list[Alignment]
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """What was changed in reading it, and what is weak in the protection, in sentences."""
-        weak = sum(face.side < WEAK_SIDE for face in self.faces)
-        if not weak:
-            return self.photo.notes
+        notes = list(self.photo.notes)
         faces = counted(len(self.faces), "face")
-        return (*self.photo.notes, f"{weak} of {faces} so small that much of the effect is lost.")
+        weak = [place["weak"] for place in self.places]
+        if "small" in weak:
+            notes.append(
+                f"{weak.count('small')} of {faces} so small that much of the effect is lost."
+            )
+        if "cut" in weak:
+            cut = [face for face, words in zip(self.faces, weak, strict=True) if words == "cut"]
+            shape = self.photo.pixels.shape
+            share = statistics.mean(face.share_inside(shape) for face in cut)
+            notes.append(
+                f"{len(cut)} of {faces} cut so close that the poison will not hold: {share:.0%} of "
+                f"the crop that an editor takes lies in the photo, and {self._moved(cut):.0%} of "
+                "the forgeries of three editors are moved there; use a photo with more room around "
+                "the face."
+            )
+        return tuple(notes)
+
+    @property
+    def places(self) -> list[dict]:
+        """Where each face is, its size, and what is weak in its protection, as by place_of."""
+        return [place_of(face, self.photo.pixels.shape) for face in self.faces]
+
+    def _moved(self, faces: list[Alignment]) -> float:
+        """The DSR of the editors that PG never met, in the crops that they take."""
+        from idf.apps.photo.check import EDITORS, see  # with its editors, which import slowly
+
+        photos = {"clean": self.photo.pixels, "protected": self.pixels}
+        seen = [see(photos, face) for face in faces]
+        return statistics.mean(face.dsr(editor, "protected") for face in seen for editor in EDITORS)
 
     @property
     def largest(self) -> int:

@@ -11,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from idf import metrics
-from idf.apps.photo.align import Alignment, find_faces
+from idf.apps.photo.align import Alignment
 from idf.apps.photo.check import EDITORS, colour_noise, see
 from idf.apps.photo.difference import psnr_of_faces
 from idf.apps.photo.files import WRITTEN_QUALITY, Photo, open_photo
 from idf.apps.photo.protection import change_of
 from idf.apps.photo.put_back import put_back
+from idf.apps.photo.search import find_faces
 from idf.config import UserError
 from idf.data.pictures import recompressed, to_model
 

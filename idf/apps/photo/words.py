@@ -19,6 +19,13 @@ def account(out: Path, row: dict) -> str:
     )
 
 
+def place(number: int, row: dict) -> str:
+    """Of one face: a row of idf.apps.photo.overview.place_of."""
+    x, y = row["centre"]
+    weak = {"small": ", too small to hold", "cut": ", cut too close to hold"}.get(row["weak"], "")
+    return f"  face {number}: its crop is {row['side']} px wide, around ({x}, {y}){weak}"
+
+
 def summary(new: list[dict], before: int, failed: int, folders: list[str]) -> str:
     """Of a batch: the rows of new copies, how many were there before, where all of them lie."""
     faces = sum(row["faces"] for row in new)

@@ -1,13 +1,13 @@
-"""Faces are found, and aligned as CelebA's are."""
+"""Faces are aligned as CelebA's are."""
 
 import numpy as np
 import pytest
-from drawn_photos import drawn, similarity, smooth
+from drawn_photos import drawn, similarity
 from PIL import Image
 
-from idf.apps.photo.align import TEMPLATE, Alignment, aligned, alignment_of, find_faces, turned_back
+from idf.apps.photo.align import TEMPLATE, Alignment, aligned, alignment_of
 from idf.apps.photo.files import Photo
-from idf.config import UserError
+from idf.apps.photo.search import find_faces
 from idf.data.celeba import CROP
 
 SQUARE = np.array([[0, 0], [CROP, 0], [CROP, CROP], [0, CROP]])
@@ -75,55 +75,16 @@ def test_the_template_is_where_drawn_landmarks_are_found():
     assert np.abs(again.corners() - SQUARE).max() < 8
 
 
-def test_find_faces_sorts_them_and_names_a_photo_without():
-    wide = np.full((300, 520, 3), 200, np.uint8)
-    wide[50:250, 20:220] = drawn(0)
-    wide[20:276, 250:506] = drawn(1, 256)
-    first, second = find_faces(Photo("two", wide))
-    assert first.side > second.side
-    with pytest.raises(UserError, match="No face was found in wall.jpg"):
-        find_faces(Photo("wall.jpg", smooth()))
-
-
-@pytest.mark.parametrize("turns", range(4))
-def test_points_of_a_turned_picture_come_back(turns):
-    picture = np.zeros((5, 7))
-    picture[1, 4] = 1
-    y, x = np.argwhere(np.rot90(picture, turns))[0]
-    assert np.array_equal(turned_back(np.array([[x, y]]), turns, (7, 5)), [[4, 1]])
-
-
-def test_a_photo_on_its_side_has_its_face_where_it_is():
-    upright = drawn(0)
-    face = find_faces(Photo("upright", upright))[0]
-    turned = np.ascontiguousarray(np.rot90(upright))
-    sideways = find_faces(Photo("turned", turned))[0]
-    height, width = upright.shape[:2]
-    there = [[y, width - 1 - x] for x, y in face.corners()]
-    assert np.abs(sideways.corners() - there).max() < 0.05 * face.side
-
-
-def test_small_faces_beside_a_large_one_are_found_too():
-    """In a photo that is scaled down for the detector, so that alignments are scaled back."""
-    group = np.full((1500, 2400, 3), 200, np.uint8)
-    group[100:1300, 100:1300] = np.asarray(Image.fromarray(drawn(0)).resize((1200, 1200)))
-    for i, seed in enumerate((1, 2, 4)):
-        group[200 + 400 * i : 400 + 400 * i, 1700:1900] = drawn(seed)
-    faces = find_faces(Photo("group", group))
-    assert len(faces) == 4 and faces[0].side > 3 * faces[1].side
-    middles = np.array([face.corners().mean(0) for face in faces])
-    assert np.abs(middles[0] - [700, 750]).max() < 200
-    assert np.abs(middles[1:, 0] - 1800).max() < 40
-
-
-def test_a_face_of_15_pixels_is_not_found_silently():
-    small = np.full((300, 300, 3), 128, np.uint8)
-    small[100:115, 100:115] = np.asarray(Image.fromarray(drawn()).resize((15, 15)))
-    with pytest.raises(UserError, match="at least 40 pixels"):
-        find_faces(Photo("small.jpg", small))
-
-
 def test_a_face_at_the_border_is_aligned_with_the_border_repeated():
     cut = np.ascontiguousarray(drawn(0, 256)[:, 60:])
     face = find_faces(Photo("cut", cut))[0]
     assert aligned(cut, face, 64).shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "shift, inside",
+    [((0, 0), 1), ((-CROP / 4, 0), 0.75), ((-CROP / 2, CROP), 0.5), ((0, 2 * CROP), 0)],
+)
+def test_how_much_of_a_crop_lies_in_the_photo(shift, inside):
+    share = Alignment(similarity(shift=shift)).share_inside((2 * CROP, 3 * CROP, 3))
+    assert share == pytest.approx(inside, abs=0.02)
