@@ -32,7 +32,7 @@ test: .venv/.installed-test  ## check the style, run all tests, notebooks includ
 lab: .venv/.installed-run  ## open the notebooks in JupyterLab
 	@$(BIN) -m jupyterlab --notebook-dir=.
 
-explore: .venv/.installed-video  ## try the defence with controls, in the browser (also on a photo of your own)
+explore: .venv/.installed-photos  ## try the defence with controls, in the browser (also on a photo of your own)
 	@$(BIN) -m idf.apps.explorer
 
 weights: .venv/.installed-run  ## train all shipped weights again (MASKS: a CelebAMask-HQ folder; resumes where it stopped)
@@ -60,10 +60,10 @@ clean:  ## remove the virtual environment and caches (runs/ stays)
 	@$(BIN) -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/.installed-video: .venv/.installed-run
-	@$(BIN) -m pip install --disable-pip-version-check --editable ".[video]"
+.venv/.installed-video .venv/.installed-photos: .venv/.installed-%: .venv/.installed-run
+	@$(BIN) -m pip install --disable-pip-version-check --editable ".[$*]"
 	@touch $@
 
 .venv/.installed-test: .venv/.installed-run
-	@$(BIN) -m pip install --disable-pip-version-check --editable ".[test,video]"
+	@$(BIN) -m pip install --disable-pip-version-check --editable ".[test,photos]"
 	@touch $@

@@ -23,7 +23,10 @@ from tools.run_notebooks import STRIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-VIDEO = PROJECT["optional-dependencies"]["video"]
+EXTRAS = PROJECT["optional-dependencies"]
+OPTIONAL = EXTRAS["video"] + [name for name in EXTRAS["photos"] if name != "idf[video]"]
+# whose metadata name the compiled part alone, or that may be missing
+DISTRIBUTIONS = {"dlib": ["dlib-bin"], "pillow_heif": ["pillow-heif"]}
 NEEDED = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
@@ -43,7 +46,7 @@ def test_conda_and_pip_name_the_same_ranges():
         **wanted,
     }
     (by_pip,) = (entry["pip"] for entry in conda if isinstance(entry, dict))
-    assert by_pip[-1] == "-e ." and ranges(by_pip[:-1]) == ranges(VIDEO), (
+    assert by_pip[-1] == "-e ." and ranges(by_pip[:-1]) == ranges(OPTIONAL), (
         "conda has no wheel of these"
     )
 
@@ -83,7 +86,7 @@ def sources(path):
 @pytest.mark.parametrize(
     "folder, requirements",
     [
-        ("idf/**/*.py", PROJECT["dependencies"] + VIDEO),
+        ("idf/**/*.py", PROJECT["dependencies"] + OPTIONAL),
         ("experiments/*.py", PROJECT["dependencies"]),
         ("benchmarks/*.py", PROJECT["dependencies"]),
         ("tools/*.py", NEEDED),
@@ -100,8 +103,7 @@ def test_every_import_is_a_declared_dependency(folder, requirements):
     }
     own = {"idf", "tests", "tools", "benchmarks"} | beside
     outside = names - set(sys.stdlib_module_names) - own
-    # dlib's metadata names the compiled part alone
-    distributions = {"dlib": ["dlib-bin"], **packages_distributions()}
+    distributions = DISTRIBUTIONS | packages_distributions()
     declared = {name.lower() for name in ranges(requirements)}
     undeclared = []
     for name in outside:
@@ -128,10 +130,9 @@ def test_every_declared_dependency_is_used():
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     files += (ROOT / "notebooks").glob("*.ipynb")
     names = {name for path in files for name in imported(sources(path))}
-    distributions = packages_distributions()
+    distributions = DISTRIBUTIONS | packages_distributions()
     used = {one.lower() for name in names for one in distributions.get(name, [])}
-    used |= {"dlib-bin"} if "dlib" in names else set()
-    declared = ranges(NEEDED + VIDEO)
+    declared = ranges(NEEDED + OPTIONAL)
     assert {name for name in declared if name.lower() not in used} <= BESIDE_IMPORTS
 
 

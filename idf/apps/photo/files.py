@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,22 @@ from idf.data.pictures import as_jpeg, scaled_to_8_bits
 
 MOST_PIXELS = 80_000_000  # the decoded picture takes 3 bytes a pixel, and the change as many floats
 # what else Pillow opens may start other programs
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "JPEG2000", "GIF", "TIFF", "BMP")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".gif"),
+    *(".tif", ".tiff", ".bmp"),
+)
+IN_WORDS = "JPEG, PNG, WebP, AVIF, HEIC, JPEG 2000, TIFF, BMP or GIF"
+# how a file of a family begins at its 5th byte, and what reads it where Pillow does not
+NEED_MORE = {
+    b"ftypavif": ("an AVIF picture", "pip install --upgrade pillow"),
+    b"ftypavis": ("an AVIF picture", "pip install --upgrade pillow"),
+    b"ftyphei": ("a HEIC picture", 'pip install -e ".[photos]"'),
+    b"ftyphev": ("a HEIC picture", 'pip install -e ".[photos]"'),
+    b"ftypmif1": ("a HEIC picture", 'pip install -e ".[photos]"'),
+    b"ftypmsf1": ("a HEIC picture", 'pip install -e ".[photos]"'),
+    b"jP  ": ("a JPEG 2000 picture", "pip install --upgrade pillow"),
+}
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # that can be written
 WRITTEN_QUALITY = 95  # of a JPEG that is asked for
 ORIENTATION = 0x0112  # the EXIF tag
@@ -57,7 +72,7 @@ def _read(file: Path | io.BytesIO, name: str, path: Path | None) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit is above ours
-            with Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=readable_formats()) as image:
                 count = image.width * image.height
                 if count > MOST_PIXELS:
                     raise UserError(
@@ -68,10 +83,7 @@ def _read(file: Path | io.BytesIO, name: str, path: Path | None) -> Photo:
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(
-            f"{name} is not a photo that can be read: give a JPEG, PNG, WebP, TIFF, BMP or GIF "
-            "file (save a HEIC or SVG picture as one of them first)."
-        ) from None
+        raise UserError(f"{name} {_why_unknown(file)}.") from None
     except Image.DecompressionBombError:
         raise UserError(
             f"{name} has more pixels than {millions:.0f} million: scale it down first."
@@ -83,6 +95,31 @@ def _read(file: Path | io.BytesIO, name: str, path: Path | None) -> Photo:
         raise UserError(
             f"{name} cannot be read ({reason}): it may be damaged, save it anew."
         ) from error
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Those of FORMATS that Pillow reads here; HEIF by the extra `photos`."""
+    try:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    except ImportError:
+        pass
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _why_unknown(file: Path | io.BytesIO) -> str:
+    """Why a file is no photo to Pillow, and what helps: the end of a sentence."""
+    start = file.getvalue()[:12] if isinstance(file, io.BytesIO) else file.read_bytes()[:12]
+    for begin, (kind, command) in NEED_MORE.items():
+        if start[4:].startswith(begin):
+            return (
+                f"is {kind}, which cannot be read here: run `{command}`, or save it as a JPEG or "
+                "PNG first (if that does not help, the file is damaged)"
+            )
+    return f"is not a photo that can be read: give a {IN_WORDS} file (save an SVG as PNG first)"
 
 
 def _decoded(image: Image.Image, name: str, path: Path | None) -> Photo:
@@ -122,12 +159,21 @@ def _decoded(image: Image.Image, name: str, path: Path | None) -> Photo:
 def _notes_before_loading(image: Image.Image) -> list[str]:
     """What an opened file says of itself, and a loaded picture does not any more."""
     notes = []
-    if any("16" in str(tile[3]) for tile in image.tile):  # in colour, they arrive as 8
+    if any(
+        "16" in mode for mode in (image.mode, *_raw_modes(image))
+    ):  # in colour, they arrive as 8
         notes.append("It has 16 bits a channel: 8 of them are used.")
     # MPO: phones hide a second view in a JPEG
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("It is animated: its first frame is used.")
     return notes
+
+
+def _raw_modes(image: Image.Image) -> list[str]:
+    """How the pixels stand in the file, where its format says it, like RGB;16B."""
+    arguments = [tile[3] for tile in image.tile]
+    first = [one[0] if isinstance(one, tuple) and one else one for one in arguments]
+    return [one for one in first if isinstance(one, str)]
 
 
 def _in_colour(

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from idf.apps.photo.files import KINDS, SUFFIXES, kind_of
+from idf.apps.photo.files import IN_WORDS, KINDS, SUFFIXES, kind_of
 from idf.config import UserError
 
 LOG = "protected.jsonl"  # idf.apps.photo.batch writes it where the copies lie
@@ -85,9 +85,7 @@ def _photos_in(path: Path, target: Path | None) -> list[Source]:
             others.append(file.name)
 
     if not photos:
-        raise UserError(
-            f"{path} holds no photo (JPEG, PNG, WebP, TIFF, BMP, GIF): name another folder."
-        )
+        raise UserError(f"{path} holds no photo ({IN_WORDS}): name another folder.")
     if others:
         names = ", ".join(others[:5] + (["..."] if len(others) > 5 else []))
         print(f"{path}: left out, as no photos that can be read: {names} ({len(others)}).")

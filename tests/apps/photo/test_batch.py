@@ -22,7 +22,7 @@ def album():
     canvas(0).save("album/a.jpg", quality=95)
     canvas(1).save("album/a.png")
     canvas(2).save("album/more/b.PNG", "PNG")
-    Path("album/notes.heic").write_text("left alone")
+    Path("album/notes.txt").write_text("left alone")
     Path("album/.hidden.png").write_text("left alone")
     return Path("album")
 
@@ -44,7 +44,7 @@ def test_a_batch_goes_on_after_a_bad_photo(album, jobs, capsys):
     said = capsys.readouterr()
     assert copies("out") == ALL and contents(album) == before
     assert "3 photos with 3 faces protected, 1 not: " in said.out
-    assert "left out, as no photos that can be read: notes.heic (1)" in said.out
+    assert "left out, as no photos that can be read: notes.txt (1)" in said.out
     assert "idf: album/broken.jpg cannot be read" in said.err
     assert len(said.err.strip().splitlines()) == 1
     assert run("protect", album, "-o", "out", "--jobs", jobs) == 2

@@ -7,9 +7,10 @@ import zlib
 import numpy as np
 import pytest
 from drawn_photos import drawn, file_of
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
-from idf.apps.photo.files import Photo, encoded, open_photo
+from idf.apps.photo import files
+from idf.apps.photo.files import Photo, encoded, open_photo, readable_formats
 from idf.config import UserError
 
 CAMERA = 0x010F  # the EXIF tag
@@ -48,14 +49,47 @@ def test_open_takes_files_and_bytes(tmp_path):
         ("P", "PNG", ""),
         ("CMYK", "JPEG", "sRGB"),
         ("RGB", "WEBP", ""),
+        ("RGB", "AVIF", ""),
+        ("RGB", "JPEG2000", ""),
         ("RGB", "TIFF", ""),
         ("RGB", "BMP", ""),
     ],
 )
 def test_open_makes_rgb_of_every_mode(mode, kind, note):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
     photo = open_photo(file_of(Image.fromarray(drawn()).convert(mode), kind))
     assert photo.pixels.dtype == np.uint8 and photo.pixels.shape == drawn().shape
     assert note in " ".join(photo.notes) and bool(note) == bool(photo.notes)
+
+
+def test_open_takes_what_phones_write():
+    pytest.importorskip("pillow_heif")
+    readable_formats()  # registers it
+    exif = Image.Exif()
+    exif[CAMERA] = "a camera"
+    photo = open_photo(file_of(drawn(), "HEIF", quality=95, exif=exif))
+    assert np.abs(photo.pixels.astype(int) - drawn()).mean() < 2 and not photo.notes
+    assert b"a camera" in photo.exif
+
+
+@pytest.mark.parametrize(
+    "format, start, said",
+    [
+        ("HEIF", b"ftypheic", "x is a HEIC picture, which cannot be read here: run `pip install"),
+        ("AVIF", b"ftypavif", "x is an AVIF picture, which cannot be read here: run `pip install"),
+        ("JPEG2000", b"jP  \r\n\x87\n", "x is a JPEG 2000 picture, which cannot be read here"),
+    ],
+)
+def test_open_names_what_is_missing_for_a_format(format, start, said, monkeypatch, tmp_path):
+    others = tuple(name for name in readable_formats() if name != format)
+    monkeypatch.setattr(files, "readable_formats", lambda: others)
+    content = b"\0\0\0\x0c" + start + bytes(100)
+    (tmp_path / "x").write_bytes(content)
+    for source in (content, tmp_path / "x"):
+        with pytest.raises(UserError, match=said) as caught:
+            open_photo(source, "x")
+        assert "save it as a JPEG or PNG first" in str(caught.value)
 
 
 def test_open_keeps_what_lies_under_transparency():
