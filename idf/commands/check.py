@@ -34,7 +34,7 @@ def main(photo: Photo, protected: Protected, out: Out = "") -> int:
 
     # here, not above: torch and matplotlib take seconds, and help should not
     from idf import figures
-    from idf.apps.photo.check import EDITORS, check, conclusion, table
+    from idf.apps.photo.check import EDITORS, compare, conclusion, see_faces, table
     from idf.apps.photo.difference import largest_change, psnr_of_faces
     from idf.apps.photo.files import open_photo
     from idf.apps.photo.search import find_faces
@@ -44,12 +44,15 @@ def main(photo: Photo, protected: Protected, out: Out = "") -> int:
 
     # the numbers
     original, published = open_photo(photo), open_photo(protected)
-    seen = check(original, published)
-    faces = find_faces(original)
-    change = largest_change(original.pixels, published.pixels)
-    psnr = psnr_of_faces(original.pixels, published.pixels, faces)
+    clean, faces = compare(original, published)
+    if clean is not original:
+        print(f"{published.name} was scaled or cut: {original.name} was laid over it.")
+    seen = see_faces(clean, faces, published)
+    change = largest_change(clean.pixels, published.pixels)
+    psnr = psnr_of_faces(clean.pixels, published.pixels, faces)
+    count = counted(len(find_faces(original)), "face")
     print(
-        f"{published.name} against {original.name}: {counted(len(faces), 'face')} in the photo, "
+        f"{published.name} against {original.name}: {count} in the photo, "
         f"{len(seen)} found in the copy; changed by at most {change} of 255 grey levels, PSNR "
         f"{psnr:.1f} dB."
     )

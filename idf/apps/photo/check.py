@@ -14,6 +14,7 @@ from idf.apps.photo.align import Alignment, aligned
 from idf.apps.photo.difference import largest_change, psnr_of_faces
 from idf.apps.photo.files import WRITTEN_QUALITY, Photo, open_photo
 from idf.apps.photo.put_back import put_back
+from idf.apps.photo.register import register
 from idf.apps.photo.search import find_faces
 from idf.config import HAIR, UserError
 from idf.data.pictures import recompressed, to_model
@@ -52,19 +53,47 @@ def check(photo: str | Path | Photo, protected: str | Path | Photo) -> list[Seen
     """Each face found in the protected photo, the largest first.
 
     Both photos are cut where faces are found in the protected one, as a forger would who has that
-    one alone. Raises UserError for two that do not belong together.
+    one alone; it may have another size, be a crop, or a screenshot. Raises UserError for
+    two that do not belong together.
     """
     if not isinstance(photo, Photo):
         photo = open_photo(photo)
     if not isinstance(protected, Photo):
         protected = open_photo(protected)
-    _refuse_other_sizes(photo, protected)
-    faces = find_faces(protected)
-    if psnr_of_faces(photo.pixels, protected.pixels, faces) < LEAST_PSNR:
+    return see_faces(*compare(photo, protected), protected)
+
+
+def compare(photo: Photo, copy: Photo) -> tuple[Photo, list[Alignment]]:
+    """The photo as the copy shows it, whatever was cut or scaled, and the faces that both show.
+
+    Raises UserError where they do not belong together, or are the same.
+    """
+    same_size = photo.pixels.shape == copy.pixels.shape
+    if same_size and not largest_change(photo.pixels, copy.pixels):
         raise UserError(
-            f"The faces in {photo.name} and {protected.name} are not the same: give a photo and "
-            "its own copy."
+            f"{photo.name} and {copy.name} show the same: give a photo and its protected copy."
         )
+    faces = find_faces(copy)
+    if same_size and psnr_of_faces(photo.pixels, copy.pixels, faces) >= LEAST_PSNR:
+        return photo, faces
+    photo = register(photo, copy)
+    faces = [face for face in faces if _shows(photo, face)]
+    if not faces or psnr_of_faces(photo.pixels, copy.pixels, faces) < LEAST_PSNR:
+        raise UserError(
+            f"The faces in {photo.name} and {copy.name} are not the same: give a photo and its own "
+            "copy."
+        )
+    return photo, faces
+
+
+def _shows(photo: Photo, face: Alignment) -> bool:
+    """Whether a face's centre lies where the registered photo is."""
+    column, row = np.clip(face.centre.astype(int), 0, np.array(photo.alpha.shape)[::-1] - 1)
+    return bool(photo.alpha[row, column])
+
+
+def see_faces(photo: Photo, faces: list[Alignment], protected: Photo) -> list[Seen]:
+    """These faces of a photo and of its copy, as by `compare`, in every variant."""
     variants = {
         "clean": photo.pixels,
         "protected": protected.pixels,
@@ -72,21 +101,6 @@ def check(photo: str | Path | Photo, protected: str | Path | Photo) -> list[Seen
         "jpeg_75": recompressed(protected.pixels, 75),
     }
     return [_see_face(variants, face) for face in faces]
-
-
-def _refuse_other_sizes(photo: Photo, protected: Photo) -> None:
-    """Raises UserError unless the photos are of one size, and differ."""
-    if photo.pixels.shape != protected.pixels.shape:
-        height, width = photo.pixels.shape[:2]
-        other_height, other_width = protected.pixels.shape[:2]
-        raise UserError(
-            f"{photo.name} has {width} x {height} pixels, {protected.name} {other_width} x "
-            f"{other_height}: give a photo and its own copy."
-        )
-    if not largest_change(photo.pixels, protected.pixels):
-        raise UserError(
-            f"{photo.name} and {protected.name} show the same: give a photo and its protected copy."
-        )
 
 
 def _see_face(variants: dict[str, np.ndarray], face: Alignment) -> Seen:

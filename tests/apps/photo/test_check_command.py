@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from drawn_photos import canvas, run
+from drawn_photos import canvas, drawn, run
 from PIL import Image
 
 from idf import metrics
@@ -49,15 +49,19 @@ def test_the_forgeries_of_every_editor_are_measured():
     "other, said",
     [
         ("a.png", "a.png and a.png show the same"),
-        ("small.png", "a.png has 300 x 300 pixels, small.png 60 x 60"),
-        ("far.png", "The faces in a.png and far.png are not the same"),
+        ("wall.png", "No face was found in wall.png"),
+        ("far.png", "far.png does not show what a.png shows: "),
+        ("mirrored.png", "mirrored.png does not show what a.png shows: "),
+        ("turned.png", "turned.png shows a.png turned or slanted: turn it back"),
         ("none.png", "There is no photo none.png"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(other, said, capsys):
     canvas(0).save("a.png")
-    canvas(0).resize((60, 60)).save("small.png")
+    Image.new("RGB", (300, 200), "grey").save("wall.png")
     canvas(1).save("far.png")
+    canvas(0).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("mirrored.png")
+    canvas(0).rotate(15, Image.Resampling.BICUBIC, fillcolor=(180, 180, 180)).save("turned.png")
     assert run("check", "a.png", other) == 2
     assert capsys.readouterr().err.startswith(f"idf: {said}")
 
@@ -81,6 +85,42 @@ def test_check_takes_what_a_site_made_of_the_copy(capsys):
     Image.open("b.png").save("site.jpg", quality=40)
     assert run("check", "a.png", "site.jpg") == 0
     assert "colour noise" in capsys.readouterr().out
+
+
+def screenshot(photo):
+    """The photo on a page with another face on it."""
+    page = Image.new("RGB", (900, 500), "white")
+    page.paste(photo.resize((360, 360), Image.Resampling.BICUBIC), (37, 61))
+    page.paste(Image.fromarray(drawn(1)), (600, 100))
+    return page
+
+
+SITES = {
+    "of another size": lambda photo: photo.resize((250, 250), Image.Resampling.LANCZOS),
+    "cut": lambda photo: photo.crop((23, 11, 290, 280)),
+    "on a screen": screenshot,
+}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_copy_that_was_changed_is_laid_over_the_photo(site, capsys):
+    """What moves the forgeries is the poison: an unprotected copy, changed alike, moves none."""
+    canvas(0).save("a.png")
+    protect("a.png", "b.png", eps=0.05)
+    SITES[site](Image.open("b.png")).save("site.png")
+    assert run("check", "a.png", "site.png") == 0
+    said = capsys.readouterr().out
+    assert "site.png was scaled or cut: a.png was laid over it." in said
+    assert "1 face in the photo, 1 found in the copy" in said
+    SITES[site](Image.open("a.png")).save("clean.png")
+    ((poisoned,), (clean,)) = check("a.png", "site.png"), check("a.png", "clean.png")
+    for editor in EDITORS:
+        assert clean.dsr(editor, "protected") == 0
+        moved = [
+            metrics.l2(seen.y[editor]["protected"], seen.y[editor]["clean"]).mean()
+            for seen in (poisoned, clean)
+        ]
+        assert moved[0] > 2 * moved[1]
 
 
 def test_a_missing_photo_is_named():
