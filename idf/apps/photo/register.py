@@ -71,9 +71,10 @@ def _matrix_between(photo: Photo, copy: Photo) -> np.ndarray:
         )
     matrix = model.params
     turned = abs(matrix[1, 0]) + abs(matrix[0, 1])
-    if turned > MOST_TURN * np.sqrt(abs(np.linalg.det(matrix[:2, :2]))):
+    if turned > MOST_TURN * np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) or matrix[0, 0] < 0:
         raise UserError(
-            f"{copy.name} shows {photo.name} turned or slanted: turn it back, and give that."
+            f"{copy.name} shows {photo.name} mirrored, turned or slanted: turn it back, and give "
+            "that."
         )
     return matrix
 

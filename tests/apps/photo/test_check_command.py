@@ -51,8 +51,8 @@ def test_the_forgeries_of_every_editor_are_measured():
         ("a.png", "a.png and a.png show the same"),
         ("wall.png", "No face was found in wall.png"),
         ("far.png", "far.png does not show what a.png shows: "),
-        ("mirrored.png", "mirrored.png does not show what a.png shows: "),
-        ("turned.png", "turned.png shows a.png turned or slanted: turn it back"),
+        ("mirrored.png", "mirrored.png shows a.png mirrored, turned or slanted"),
+        ("turned.png", "turned.png shows a.png mirrored, turned or slanted: turn it back"),
         ("none.png", "There is no photo none.png"),
     ],
 )
