@@ -18,6 +18,7 @@ import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools.run_notebooks import STRIPPED
 
@@ -104,10 +105,10 @@ def test_every_import_is_a_declared_dependency(folder, requirements):
     own = {"idf", "tests", "tools", "benchmarks"} | beside
     outside = names - set(sys.stdlib_module_names) - own
     distributions = DISTRIBUTIONS | packages_distributions()
-    declared = {name.lower() for name in ranges(requirements)}
+    declared = set(map(canonicalize_name, ranges(requirements)))
     undeclared = []
     for name in outside:
-        if not declared & {one.lower() for one in distributions.get(name, [])}:
+        if not declared & set(map(canonicalize_name, distributions.get(name, []))):
             undeclared.append(name)
     assert outside and not undeclared
 
@@ -131,9 +132,9 @@ def test_every_declared_dependency_is_used():
     files += (ROOT / "notebooks").glob("*.ipynb")
     names = {name for path in files for name in imported(sources(path))}
     distributions = DISTRIBUTIONS | packages_distributions()
-    used = {one.lower() for name in names for one in distributions.get(name, [])}
+    used = {canonicalize_name(one) for name in names for one in distributions.get(name, [])}
     declared = ranges(NEEDED + OPTIONAL)
-    assert {name for name in declared if name.lower() not in used} <= BESIDE_IMPORTS
+    assert {name for name in declared if canonicalize_name(name) not in used} <= BESIDE_IMPORTS
 
 
 def test_every_package_and_file_is_installed(tmp_path):
