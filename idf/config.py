@@ -200,9 +200,8 @@ class ParserSettings(Settings):
 
     checkpoint: str = ""  # a public checkpoint (79999_iter.pth) instead of our own weights
     width: Width = 64
-    size: Annotated[int, Field(ge=64, le=2048, multiple_of=64)] = (
-        512  # px, to which faces are scaled
-    )
+    # px, to which faces are scaled
+    size: Annotated[int, Field(ge=64, le=2048, multiple_of=64)] = 512
     iterations: Length = 80_000
     bf16: bool = True
 

@@ -23,7 +23,7 @@ from idf.config import Config, UserError, load_config
 from idf.data.faces import Faces, batch_indices, open_faces
 from idf.data.pictures import to_model
 from idf.editing import Training, make_training, train_editor
-from idf.zoo.grid import ATTEMPTS, EDITORS, LOOK, GridEditor, looks_upright
+from idf.zoo.grid import ATTEMPTS, EDITORS, LOOK, GridEditor, all_in_negative, looks_upright
 
 CHUNK = 40  # replays that are asked for at once
 # what begins from other weights than its own is trained by `idf weights`, after those
@@ -136,7 +136,7 @@ def train_together(lanes: list[Lane], out: Path, deadline: float) -> None:
                 waiting.remove(lane)
             elif run.iteration == min(LOOK, iterations) and not looks_upright(run, lane.faces):
                 if lane.attempt + 1 == ATTEMPTS:
-                    raise UserError(f"{lane.editor.name}: {ATTEMPTS} trainings began in negative.")
+                    raise all_in_negative(lane.editor.name)
                 lane.restart()
                 begin(lane)
             else:

@@ -117,9 +117,7 @@ class GridEditor:
             if own.editor.iterations <= LOOK or looks_upright(run, faces):
                 break
         else:
-            raise UserError(
-                f"{self.name}: {ATTEMPTS} trainings in a row began in negative: lower editor.lr."
-            )
+            raise all_in_negative(self.name)
         train_target(run, faces, folder=folder)
         self.export(run, out, attempt)
 
@@ -135,6 +133,11 @@ class GridEditor:
 # A forger looks at the first forgeries: a training that begins in negative (metrics.upright) is
 # stopped and begun again from other initial weights.
 LOOK, ATTEMPTS = 250, 5  # iterations
+
+
+def all_in_negative(name: str) -> UserError:
+    """What is said where no attempt began upright."""
+    return UserError(f"{name}: {ATTEMPTS} trainings in a row began in negative: lower editor.lr.")
 
 
 @torch.no_grad()

@@ -135,9 +135,11 @@ def test_shipped_settings_have_todays_names_and_meanings(data):
         remade = kind(**stated).changed(**entry["settings"])
         assert remade.size == 64 and remade.poisoner.width in (16, 64)
         part = name.split("_")[0].replace("critic", "editor")
-        # those trained side by side end together, when the time is over
         planned = getattr(remade, part).iterations
-        assert 0.9 * planned <= entry["iterations"] <= planned, name
+        if "side by side" in entry["hardware"]:  # they end together, when the time is over
+            assert 0.9 * planned <= entry["iterations"] <= planned, name
+        else:
+            assert entry["iterations"] == planned, name
 
 
 @pytest.mark.parametrize("data", ["procedural", "celeba"])
