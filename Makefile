@@ -4,7 +4,7 @@ SEED ?= 0
 DATA ?=
 VIDEO ?=
 LANDMARKS ?=
-N ?= 1000
+N ?=
 START ?=
 
 BIN := .venv/bin/python
@@ -16,7 +16,7 @@ DATA_OPTION = $(if $(DATA),--data "$(DATA)")
 VIDEO_OPTION = $(if $(VIDEO),--video "$(VIDEO)") $(if $(LANDMARKS),--landmarks "$(LANDMARKS)") $(if $(START),--start "$(START)")
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab explore weights bench fuzz notebooks clean
+.PHONY: help run test lab explore weights bench fuzz kills notebooks clean
 
 help:  ## list these commands
 	@echo "make run [DATA=folder] [VIDEO=file [LANDMARKS=file] [START=seconds]] [PRESET=demo] [SEED=0]"
@@ -44,7 +44,10 @@ bench: .venv/.installed-run  ## measure speed, write data/results/speed.json
 	@$(BIN) benchmarks/speed.py $(DATA_OPTION)
 
 fuzz: .venv/.installed-test  ## read N malformed inputs, count tracebacks, write data/results/reliability.json
-	@$(BIN) tools/fuzz.py --count "$(N)"
+	@$(BIN) tools/fuzz.py --count "$(or $(N),1000)"
+
+kills: .venv/.installed-test  ## kill commands at N random moments and start them again, write data/results/reliability.json
+	@$(BIN) tools/kills.py --count "$(or $(N),50)"
 
 notebooks: .venv/.installed-test  ## execute the notebooks and their solutions, keep the outputs in notebooks/
 	@$(BIN) tools/run_notebooks.py
