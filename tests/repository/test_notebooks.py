@@ -10,8 +10,10 @@ import papermill
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
+from idf.commands import main
 from idf.commands.parameters import find_notebooks
 from idf.config import ROOT, UserError
+from idf.data.drawn.attributes import ATTRIBUTES
 from idf.data.drawn.film import talking_face
 from idf.data.movies import write_film
 from tests.repository.test_solutions import WITH_EXERCISES, with_answers
@@ -208,6 +210,15 @@ def film(tmp_path_factory):
         return Path(os.environ["IDF_VIDEO"])
     frames = talking_face(0, range(80), 256).images.permute(0, 2, 3, 1).numpy()
     return write_film(tmp_path_factory.mktemp("film") / "film.mp4", frames, 25.0)
+
+
+@pytest.mark.parametrize("domains", [("Smiling",), ATTRIBUTES[:10]], ids=len)
+def test_scenario_1_runs_for_any_number_of_domains(domains, tmp_path, monkeypatch):
+    assert len(domains) in (1, 10), "the fewest and the most that a configuration takes"
+    own = [path for path in NOTEBOOKS if {"data_root", "overrides"} <= set(parameters(path))]
+    monkeypatch.setattr("idf.commands.run.find_notebooks", lambda: own)
+    words = ["run", "--preset", "smoke", "--set", f"domains={','.join(domains)}"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
 
 
 SOURCES = {"--data": ("celeba", "data_root"), "--video": ("film", "video")}
