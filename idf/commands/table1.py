@@ -9,7 +9,7 @@ import typer
 
 from idf.commands.options import Data, Preset, SkipBad, check_choices, check_writable, find_data
 from idf.commands.readme import write_table
-from idf.config import MOST_SEED, RESULTS, ROOT, load_config
+from idf.config import MOST_SEED, RESULTS, ROOT, UserError, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
 from idf.figures.tables import markdown, printed, spread
@@ -61,6 +61,14 @@ Resume = Annotated[bool, typer.Option("--resume", help="Leave out the cells that
 TableOnly = Annotated[
     bool, typer.Option("--table", help="Only write README's table, from the stored rows.")
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Networks of your own, as `idf weights --out` leaves them, in place of those that "
+        "ship; --out then says where the rows go.",
+    ),
+]
 Out = Annotated[str, typer.Option(metavar="FILE", help="By default data/results/table1.json.")]
 
 
@@ -75,6 +83,7 @@ def main(
     images: Images = 200,
     jobs: Jobs = 1,
     resume: Resume = False,
+    weights: Weights = "",
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -87,11 +96,12 @@ def main(
     config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
     for eps in strengths:
         config.changed(eps=eps)  # raises UserError for one out of range
+    folder = find_weights(weights, out) or config.weights
     file = Path(out or FILE)
     check_writable(file.parent)
     rows = {key_of(row): row for row in read_json_rows(file)}
     cells = cells_that_ship(
-        config, editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds
+        config, editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds, folder
     )
     if resume:
         count = len(open_faces(config, "test", limit=images))
@@ -100,11 +110,12 @@ def main(
             cell
             for cell in cells
             if cell.key(config) not in done
-            or rows[cell.key(config)]["weights"] != weights_behind(config, cell)
+            or rows[cell.key(config)]["weights"] != weights_behind(config, cell, folder)
         ]
 
     failed = 0
-    for number, (cell, row) in enumerate(measure_all(config, cells, images, jobs), start=1):
+    measured = measure_all(config, cells, images, jobs, folder)
+    for number, (cell, row) in enumerate(measured, start=1):
         failing = isinstance(row, Exception)
         place = sys.stderr if failing else sys.stdout
         print(f"{number}/{len(cells)} {say(cell, row)}", file=place, flush=True)
@@ -119,6 +130,17 @@ def main(
     if failed:
         print(f"{failed} of {len(cells)} cells failed: the same command with --resume tries them.")
     return 1 if failed else 0
+
+
+def find_weights(folder: str, out: str) -> Path | None:
+    """The folder of --weights, None without it. Their rows are none of data/results."""
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise UserError(f"There is no folder {folder}: `idf weights --out {folder}` makes it.")
+    if not out:
+        raise UserError("--weights measures networks of your own: name a file for the rows, --out.")
+    return Path(folder)
 
 
 def with_bounds(rows: dict[tuple, dict]) -> list[dict]:

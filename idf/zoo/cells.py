@@ -50,13 +50,18 @@ def key_of(row: dict) -> tuple:
     return (*place, row["method"], row["eps"], row["seed"])
 
 
+def networks_behind(cell: Cell) -> tuple[str, ...]:
+    """What a cell rests on beside the judge: the names of its editor, of SM, and of PG, if any."""
+    if cell.method in POISONERS:
+        return cell.editor, SURROGATE, poisoner_name(cell.method, cell.seed)
+    return cell.editor, SURROGATE
+
+
 def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> str:
     """The digests of the networks that a cell rests on: where they change, its row is old."""
     manifest = read_manifest(folder or config.weights)
-    names = [cell.editor, SURROGATE]
-    if cell.method in POISONERS:
-        names.append(poisoner_name(cell.method, cell.seed))
-    return "-".join(manifest[name]["sha256"][:8] for name in names if name in manifest)
+    names = [name for name in networks_behind(cell) if name in manifest]
+    return "-".join(manifest[name]["sha256"][:8] for name in names)
 
 
 def measure(config: Config, cell: Cell, images: int, folder: Path | None = None) -> dict:
@@ -192,6 +197,24 @@ def _untrained(config: Config):
     return untrained_poisoner(config, open_faces(config, "validation"))
 
 
+def cells_of(
+    editors: Iterable[str],
+    methods: Iterable[str],
+    strengths: Iterable[float],
+    seeds: Iterable[int],
+) -> list[Cell]:
+    """All cells of these editors and methods. Only PG's methods have several seeds."""
+    cells = []
+    # a method makes its x' once for all editors
+    for method in methods:
+        for seed in seeds if method in POISONERS else (0,):
+            # whoever may query a forger does not ask for another's face
+            met = [QUERIED.get(seed)] if method == "ours-queries" else editors
+            forgers = [name for name in editors if name in met]
+            cells += [Cell(name, method, eps, seed) for eps in strengths for name in forgers]
+    return cells
+
+
 def cells_that_ship(
     config: Config,
     editors: Iterable[str],
@@ -200,20 +223,10 @@ def cells_that_ship(
     seeds: Iterable[int],
     folder: Path | None = None,
 ) -> list[Cell]:
-    """All cells whose weights are there. Only PG's methods have several seeds."""
+    """Those of cells_of whose weights are there."""
     folder = folder or config.weights
-    there = [name for name in editors if ships(folder, name, SURROGATE, "judge")]
-    cells = []
-    # a method makes its x' once for all editors
-    for method in methods:
-        for seed in seeds if method in POISONERS else (0,):
-            if method in POISONERS and not ships(folder, poisoner_name(method, seed)):
-                continue
-            # whoever may query a forger does not ask for another's face
-            met = [QUERIED[seed]] if method == "ours-queries" else there
-            forgers = [name for name in there if name in met]
-            cells += [Cell(name, method, eps, seed) for eps in strengths for name in forgers]
-    return cells
+    cells = cells_of(editors, methods, strengths, seeds)
+    return [cell for cell in cells if ships(folder, "judge", *networks_behind(cell))]
 
 
 def say(cell: Cell, row: dict | Exception) -> str:

@@ -75,6 +75,15 @@ def film_protection(
     return protection(method, context, config.poisoner.eps)
 
 
+def needs(method: str, network: str, config: FilmConfig) -> list[tuple[str, str]]:
+    """(network, method) of the forgers that an experiment with this method reads."""
+    if method == "clean":
+        return []
+    # SM of "ours-no-ats" is a forger on clean frames (poisoner_for)
+    surrogate = [config.forger.network] if method == "ours-no-ats" else []
+    return [(name, "clean") for name in dict.fromkeys([network, *surrogate])]
+
+
 def is_published_clean(method: str) -> bool:
     """Does this method leave the frames as they are?"""
     return method_of(method).make is unchanged

@@ -98,6 +98,11 @@ class GridEditor:
             return with_other_domains(config).changed(seed=config.seed + 100 * self.seed + 50)
         return config.changed(seed=config.seed + 100 * self.seed)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The editors that its training reads."""
+        return (SURROGATE,) if self.variant == "tuned" else ()
+
     def load(self, config: Config, folder: Path | None = None) -> nn.Module:
         """The trained editor, frozen."""
         return load_editor(self.config(config), self.network, self.name, folder)
@@ -206,6 +211,13 @@ def poisoner_config(config: Config, method: str, seed: int) -> Config:
     if own.poisoner.head == "Waves":  # at a quarter of the size it can be four times as wide
         own = own.changed(poisoner={"width": 4 * config.poisoner.width})
     return own
+
+
+def needs_of_poisoner(method: str, seed: int) -> tuple[str, ...]:
+    """The editors that the training of one PG of Table 1 reads."""
+    others = OTHERS if POISONERS[method].get("poisoner.keys") else ()
+    queried = (QUERIED[seed],) if method == "ours-queries" else ()
+    return (SURROGATE, *others, *queried)
 
 
 def load_grid_poisoner(

@@ -1,10 +1,13 @@
 """manifest.json beside shipped weights: what each file is, how it was made, on what terms."""
 
+import fcntl
 import hashlib
 import json
 import platform
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -26,6 +29,7 @@ PLACES = {
     "--video": "VIDEO",
     "--landmarks": "LANDMARKS",
     "--masks": "CELEBAMASK",
+    "--weights": "WEIGHTS",
 }
 
 
@@ -42,8 +46,7 @@ def export(
     if PartialState().is_main_process:
         path = out / f"{name}.safetensors"
         save_tensors(path, network.state_dict(), half=True)
-        manifest = read_manifest(out)
-        manifest[name] = {
+        entry = {
             "file": path.name,
             "command": command(),
             "preset": config.preset,
@@ -58,10 +61,21 @@ def export(
             "sha256": digest_of_file(path),
         }
         if isinstance(config, Config):
-            manifest[name]["domains"] = list(config.domains)
-        manifest[name] |= more or {}
-        save_json(out / "manifest.json", dict(sorted(manifest.items())))
+            entry["domains"] = list(config.domains)
+        with _alone(out):
+            manifest = read_manifest(out) | {name: entry | (more or {})}
+            save_json(out / "manifest.json", dict(sorted(manifest.items())))
     PartialState().wait_for_everyone()  # the next training may read the file
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Trainings side by side share a manifest: one at a time reads it and writes it again."""
+    # a file, not the folder itself, which network file systems do not lock; never deleted, for
+    # another process may be waiting for it
+    with (folder / "manifest.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_manifest(folder: Path) -> dict[str, dict]:

@@ -7,8 +7,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from idf.config import FilmConfig, UserError
 from idf.data.drawn.faces import LABELS
@@ -89,6 +87,9 @@ def train_parser(
 
 def vary(x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Mirrored, moved, of other colours and sharpness, by torch's own generator; x in [-1, 1]."""
+    from torchvision import tv_tensors  # slow to import, needed in training only
+    from torchvision.transforms import v2
+
     if torch.rand(()) < 0.5:  # a person's left eye becomes the right one
         mirrored = torch.tensor(MIRRORED, device=classes.device)
         x, classes = x.flip(-1), mirrored[classes.flip(-1)]

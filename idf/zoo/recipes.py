@@ -11,7 +11,13 @@ from pathlib import Path
 from idf.config import Config, UserError
 from idf.data.faces import open_faces
 from idf.judge import judge_accuracy, train_judge
-from idf.zoo.grid import EDITORS, GRID_POISONERS, load_grid_poisoner, train_grid_poisoner
+from idf.zoo.grid import (
+    EDITORS,
+    GRID_POISONERS,
+    load_grid_poisoner,
+    needs_of_poisoner,
+    train_grid_poisoner,
+)
 from idf.zoo.load import SURROGATE, judged_domains, load_judge, load_surrogate
 from idf.zoo.manifest import export, read_manifest
 
@@ -66,3 +72,10 @@ def _poisoner(method: str, seed: int, config: Config, work: Path, out: Path) -> 
 ALL = {"judge": _judge}
 ALL |= {name: editor.train for name, editor in EDITORS.items()}
 ALL |= {name: partial(_poisoner, *which) for name, which in GRID_POISONERS.items()}
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """The names of ALL whose weights the training of this one reads."""
+    if name in GRID_POISONERS:
+        return needs_of_poisoner(*GRID_POISONERS[name])
+    return EDITORS[name].needs if name in EDITORS else ()

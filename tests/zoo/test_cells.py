@@ -10,6 +10,7 @@ from idf.zoo import cells
 from idf.zoo.cells import Cell, cells_that_ship, key_of
 from idf.zoo.grid import EDITORS, QUERIED, TUNED, poisoner_name
 from idf.zoo.load import SURROGATE
+from idf.zoo.manifest import read_manifest
 from idf.zoo.recipes import ALL
 
 CONFIG = load_config("smoke")
@@ -163,6 +164,23 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(shipped, tmp_path, monk
     said = capsys.readouterr()
     assert status == 1 and {row["method"] for row in rows} == set(METHODS) - {"tiles"}
     assert said.err.count("no tiles today") == 4 and "4 of 16 cells failed" in said.out
+
+
+def test_networks_of_ones_own_are_measured(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("idf.config.Config.weights", tmp_path / "none")
+    assert call(tmp_path) == (0, []), "nothing ships here"
+    status, rows = call(tmp_path, "--weights", str(folder))
+    assert status == 0 and len(rows) == len(STORED) * len(METHODS)
+    digests = {entry["sha256"][:8] for entry in read_manifest(folder).values()}
+    assert all(set(row["weights"].split("-")) <= digests for row in rows)
+    monkeypatch.setattr(cells, "measure", None)
+    assert call(tmp_path, "--weights", str(folder), "--resume") == (0, rows)
+
+    capsys.readouterr()
+    assert main(["table1", "--preset", "smoke", "--weights", str(folder)]) == 2
+    assert "name a file for the rows, --out" in capsys.readouterr().err
+    assert call(tmp_path, "--weights", str(tmp_path / "none"))[0] == 2
+    assert f"There is no folder {tmp_path / 'none'}" in capsys.readouterr().err
 
 
 def test_several_processes_measure_the_same(shipped, tmp_path):

@@ -84,6 +84,15 @@ def test_a_finished_forger_is_read_instead_of_trained(film, tmp_path, monkeypatc
 # What is published
 
 
+def test_what_a_forger_reads_of_others():
+    assert films.needs("clean", "CNet", CONFIG) == []
+    assert films.needs("ours", "CNet", CONFIG) == [("CNet", "clean")]
+    surrogate = CONFIG.forger.network
+    of_no_ats = [("CNet", "clean"), (surrogate, "clean")]
+    assert films.needs("ours-no-ats", "CNet", CONFIG) == of_no_ats
+    assert films.needs("ours-no-ats", surrogate, CONFIG) == [(surrogate, "clean")]
+
+
 def test_controls_are_published_within_eps(film, tmp_path):
     train = film.part("train")
     for method, one in of_scenario(2).items():

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from shipping import NEEDED
@@ -56,6 +57,14 @@ def test_entries_are_sorted_and_replaced(exported):
     check_manifest(exported)
 
 
+def test_trainings_side_by_side_lose_no_entry(tmp_path):
+    names = [f"judge_{number}" for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: export(CONFIG, tmp_path, name, Judge(2, 4), 7, 1.0), names))
+    assert list(read_manifest(tmp_path)) == sorted(names)
+    check_manifest(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["tampered", "lost"])
 def test_a_file_that_is_not_its_own_is_named(exported, damage):
     path = exported / "judge.safetensors"
@@ -82,6 +91,7 @@ def test_a_folder_without_manifest_has_no_entries(tmp_path):
         (["reenact", "--video", "/me.mp4", "--landmarks=/a.npz"], "idf reenact --video VIDEO "),
         (["weights", "--work=/tmp/w", "--out", "/tmp/o", "--only", "judge"], "idf weights --only"),
         (["x", "--set", "parser.checkpoint=/home/79999.pth"], "idf x --set "),
+        (["table1", "--weights=/home/w", "--resume"], "idf table1 --weights WEIGHTS --resume"),
         (["film-weights", "--masks", "/home/masks"], "idf film-weights --masks CELEBAMASK"),
     ],
     ids=str,

@@ -78,6 +78,22 @@ def test_finished_trainings_are_not_repeated(made, tmp_path, monkeypatch):
         assert (out / file).read_bytes() == (tmp_path / file).read_bytes()
 
 
+@pytest.mark.parametrize("name", recipes.ALL)
+def test_a_training_reads_what_it_needs_and_no_more(made, tmp_path, name):
+    out, work = made
+    needed = recipes.needs(name)
+    assert all(list(recipes.ALL).index(other) < list(recipes.ALL).index(name) for other in needed)
+    for other in (*needed, CRITIC) if SURROGATE in needed else needed:
+        shutil.copy(out / f"{other}.safetensors", tmp_path)
+    recipes.ALL[name](CONFIG, work, tmp_path)
+    recipes.load(CONFIG, name, tmp_path)
+    for other in needed:
+        (tmp_path / f"{other}.safetensors").unlink()
+        with pytest.raises(UserError, match="No weights at"):
+            recipes.ALL[name](CONFIG, work, tmp_path)
+        shutil.copy(out / f"{other}.safetensors", tmp_path)
+
+
 def distance(a, b):
     return (weights(a) - weights(b)).abs().max().item()
 

@@ -1,0 +1,146 @@
+"""workflow/Snakefile: which jobs there are, that two run at once, what a kill and a failure leave.
+
+One tiny grid at preset smoke serves all: killed, continued, and then with a PG that is damaged.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from idf.commands.reenact import METHODS as FILM_METHODS
+from idf.config import ROOT
+from idf.zoo.grid import EDITORS, POISONERS, SEEDS
+from idf.zoo.load import CRITIC, SURROGATE
+from idf.zoo.manifest import check_manifest, read_manifest
+from idf.zoo.recipes import ALL, needs
+
+GRID = Path("runs/grid/smoke/procedural")
+PG, LENGTH = "poisoner_ours_0", 40
+TINY = (
+    f"editors=[{SURROGATE}]",
+    "seeds=[0]",
+    "eps=[0.05]",
+    "images=4",
+    f'set=["editor.iterations={LENGTH}", "judge.iterations=2", "poisoner.iterations=2"]',
+)
+
+
+def start(folder, *words, config=()):
+    """`snakemake` on two cores in a folder of its own; what it says goes to its file `said`."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]
+    command += ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder)]
+    command += ["--config", "preset=smoke", *config]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
+    with (folder / "said").open("w") as said:
+        return subprocess.Popen(
+            command, env=environment, stdout=said, stderr=said, start_new_session=True
+        )
+
+
+def run(folder, *words, config=()):
+    """(exit status, what was said)."""
+    return start(folder, *words, config=config).wait(300), (folder / "said").read_text()
+
+
+def files(folder):
+    """Every network with the time at which it was written."""
+    weights = (folder / GRID / "weights").glob("*.safetensors")
+    return {path.stem: path.stat().st_mtime_ns for path in weights}
+
+
+def test_a_dry_run_lists_every_network_cell_and_film(tmp_path):
+    status, said = run(tmp_path, "--dry-run")
+    assert status == 0
+    jobs = dict(re.findall(r"(?m)^(\w+) +(\d+)$", said.partition("Job stats:")[2]))
+    # PGs that may query a forger meet that one alone
+    alone = [method for method in POISONERS if method != "ours-queries"]
+    of_pgs = len(SEEDS) * (len(alone) * len(EDITORS) + 1)
+    wanted = {"network": len(ALL), "cells": len(EDITORS) + of_pgs, "parser": 1}
+    wanted |= {"film": len(SEEDS) * len(FILM_METHODS), "table1": 1, "films": 1, "all": 1}
+    assert {name: int(count) for name, count in jobs.items()} == wanted | {
+        "total": sum(wanted.values())
+    }
+    inputs = re.findall(r"input: (.*)\n +output: \S*/([\w-]+)\.safetensors", said)
+    given = {name: tuple(Path(one).stem for one in line.split(", ")) for line, name in inputs}
+    assert given == {name: needs(name) for name in ALL if needs(name)}
+    assert not (tmp_path / GRID).exists()
+
+
+def test_a_wrong_setting_is_said(tmp_path):
+    status, said = run(tmp_path, "--dry-run", config=["seeds=0"])
+    assert status == 1 and "seeds=0 is no list: write 'seeds=[0]'" in said
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A grid killed while SM is trained, as by a machine that goes down: nobody could tidy up."""
+    folder = tmp_path_factory.mktemp("grid")
+    process = start(folder, "table1", config=[*TINY, "methods=[ours]"])
+    checkpoint = folder / GRID / "checkpoints" / SURROGATE / "checkpoint.json"
+    end = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and SURROGATE not in files(folder)
+    return folder, (folder / "said").read_text()
+
+
+@pytest.fixture(scope="module")
+def done(killed):
+    """The same grid continued."""
+    folder, _ = killed
+    assert run(folder, "--unlock", config=TINY)[0] == 0
+    status, said = run(folder, "table1", config=[*TINY, "methods=[ours]"])
+    assert status == 0, said
+    return folder
+
+
+def test_two_jobs_run_at_once(killed):
+    _, said = killed
+    started = re.findall(r"output: \S*/weights/(\w+)\.safetensors", said.partition("Finished")[0])
+    assert sorted(started) == sorted([SURROGATE, "judge"])
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(done):
+    log = (done / GRID / "logs" / f"{SURROGATE}.log").read_text()
+    first, *_ = re.findall(rf"(\d+)/{LENGTH}\b", log)
+    assert int(first) >= 4
+
+
+def test_the_grid_leaves_weights_with_their_manifest_and_a_table(done):
+    weights = done / GRID / "weights"
+    check_manifest(weights)
+    assert set(read_manifest(weights)) == set(files(done)) == {"judge", SURROGATE, CRITIC, PG}
+    (row,) = json.loads((done / GRID / "table1.json").read_text())
+    assert (row["method"], row["eps"], row["images"]) == ("ours", 0.05, 4)
+    digests = [read_manifest(weights)[name]["sha256"][:8] for name in (SURROGATE, SURROGATE, PG)]
+    assert row["weights"] == "-".join(digests)
+    assert "--weights WEIGHTS" in row["command"] and "/" not in row["command"]
+
+
+def test_a_failing_cell_leaves_the_others_done_and_nothing_is_repeated(done):
+    before = files(done)
+    for folder in ("cells", "checkpoints/cells"):
+        shutil.rmtree(done / GRID / folder)
+    (done / GRID / "table1.json").unlink()
+    (done / GRID / "weights" / f"{PG}.safetensors").write_bytes(b"damaged")
+
+    status, said = run(done, "table1", config=[*TINY, "methods=[brightened, ours]"])
+    assert status == 1 and f"{PG}.safetensors is not a readable safetensors file" in said
+    # the same networks, and of the cells the one that needs no PG
+    rules = Counter(re.findall(r"(?m)^(?:local)?rule (\w+):$", said))
+    assert rules == {"cells": 2}
+    (other,) = (done / GRID / "cells").iterdir()
+    assert [row["method"] for row in json.loads(other.read_text())] == ["brightened"]
+    assert not (done / GRID / "table1.json").exists()
+    assert files(done) | {PG: 0} == before | {PG: 0}
