@@ -14,7 +14,7 @@ from idf import losses, metrics
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
 from idf.data.landmarks import Finder, expression_error, find_on
-from idf.data.pictures import to_model, to_uint8
+from idf.data.pictures import in_8_bits
 from idf.judge import verdict
 from idf.networks import PoisonGenerator, frozen, make_poisoner
 
@@ -88,13 +88,14 @@ def defence(
     batch: int = 25,
     features: tuple[str, ...] = ("lpips", "perceptual"),
     clean: Tensor | None = None,
+    rounded: bool = True,
 ) -> dict:
     """A row: dsr, l1, l2 and `features` of y' against y, psnr of x', infected_edit_success, spread.
 
-    x' is rounded to 8 bits, as a published picture is. spread: of y' over the domains, as a share
-    of y's. own: labels handed to `protect` where they are not the forger's (an attack on a
-    surrogate of other domains). clean: clean_forgeries, where they are at hand. left_out:
-    {column: why} for what could not be computed.
+    x' is rounded to 8 bits, as a published picture is, unless `rounded` says otherwise. spread: of
+    y' over the domains, as a share of y's. own: labels handed to `protect` where they are not the
+    forger's (an attack on a surrogate of other domains). clean: clean_forgeries, where they are at
+    hand. left_out: {column: why} for what could not be computed.
     """
     labels = faces.labels if own is None else own
     columns: dict[str, list[Tensor]] = {
@@ -104,7 +105,8 @@ def defence(
     left_out = {}
     for start, x, c in faces.in_order(batch):
         x_infected = protect(x, labels[start : start + batch], start)
-        x_infected = to_model(to_uint8(x_infected))
+        if rounded:
+            x_infected = in_8_bits(x_infected)
         targets = forger.targets(c)
         with torch.no_grad():
             if clean is None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "film-weights": "Train the shipped weights of the film scenario again.",
     "protect-results": "Measure the protection of photos, write data/results/protect.json.",
     "table1": "Measure Table 1, write data/results/table1.json.",
+    "robustness": "Measure what is left of Table 1 after JPEG and the like, write data/results/.",
     "reenact": "Measure the poisoning of films, write data/results/.",
 }
 

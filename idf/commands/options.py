@@ -31,6 +31,12 @@ SkipBad = Annotated[
 Set = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, repeatable.")
 ]
+Images = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Held-out faces.")]
+Jobs = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Cells at a time.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Leave out the cells that are done.")]
+TableOnly = Annotated[
+    bool, typer.Option("--table", help="Only write README's table, from the stored rows.")
+]
 Work = Annotated[
     str, typer.Option(metavar="FOLDER", help="Where checkpoints go; by default into runs/.")
 ]

@@ -1,25 +1,33 @@
 """`idf table1`: the paper's Table 1, a cell at a time; a stopped call goes on where it was."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
-from idf.commands.options import Data, Preset, SkipBad, check_choices, check_writable, find_data
+from idf.commands.measuring import DATASETS, measure_into
+from idf.commands.options import (
+    Data,
+    Images,
+    Jobs,
+    Preset,
+    Resume,
+    SkipBad,
+    TableOnly,
+    check_choices,
+    check_writable,
+    find_data,
+)
 from idf.commands.readme import write_table
 from idf.config import MOST_SEED, RESULTS, ROOT, UserError, load_config
-from idf.data.faces import open_faces
-from idf.data.files import read_json_rows, save_json
+from idf.data.files import read_json_rows
 from idf.figures.tables import markdown, printed, spread
 from idf.methods import METHODS
-from idf.zoo.cells import cells_that_ship, key_of, measure_all, say, weights_behind
+from idf.zoo.cells import cells_that_ship
 from idf.zoo.grid import EDITORS, NETWORKS
-from idf.zoo.manifest import command
 
 FILE = RESULTS / "table1.json"
-DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
 STRENGTHS = (0.02, 0.05)
 FULL_EPS = STRENGTHS[-1]
 METHODS_MEASURED = (
@@ -55,12 +63,6 @@ Editors = Annotated[
 ]
 Methods = Annotated[list[str], typer.Option(metavar="NAME ...", help="By default all.")]
 Strengths = Annotated[list[float], typer.Option("--eps", metavar="NUMBER ...")]
-Images = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Held-out faces.")]
-Jobs = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Cells at a time.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Leave out the cells that are done.")]
-TableOnly = Annotated[
-    bool, typer.Option("--table", help="Only write README's table, from the stored rows.")
-]
 Weights = Annotated[
     str,
     typer.Option(
@@ -99,36 +101,12 @@ def main(
     folder = find_weights(weights, out) or config.weights
     file = Path(out or FILE)
     check_writable(file.parent)
-    rows = {key_of(row): row for row in read_json_rows(file)}
     cells = cells_that_ship(
         config, editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds, folder
     )
-    if resume:
-        count = len(open_faces(config, "test", limit=images))
-        done = {key for key, row in rows.items() if row["images"] == count}
-        cells = [
-            cell
-            for cell in cells
-            if cell.key(config) not in done
-            or rows[cell.key(config)]["weights"] != weights_behind(config, cell, folder)
-        ]
-
-    failed = 0
-    measured = measure_all(config, cells, images, jobs, folder)
-    for number, (cell, row) in enumerate(measured, start=1):
-        failing = isinstance(row, Exception)
-        place = sys.stderr if failing else sys.stdout
-        print(f"{number}/{len(cells)} {say(cell, row)}", file=place, flush=True)
-        if failing:
-            failed += 1
-            continue
-        row.pop("left_out")
-        rows[key_of(row)] = row | {"command": command()}
-        save_json(file, with_bounds(rows))
+    failed = measure_into(file, config, cells, images, jobs, resume, with_bounds, folder)
     if file == FILE:
         write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
-    if failed:
-        print(f"{failed} of {len(cells)} cells failed: the same command with --resume tries them.")
     return 1 if failed else 0
 
 

@@ -27,6 +27,11 @@ def to_uint8(x: Tensor) -> Tensor:
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def in_8_bits(x: Tensor) -> Tensor:
+    """Rounded to whole grey levels of 255, still in [-1, 1]."""
+    return to_model(to_uint8(x))
+
+
 def to_picture(x: Tensor) -> np.ndarray:
     """Float (3, H, W) in [-1, 1] -> uint8 (H, W, 3), as Pillow and imshow take it."""
     return to_uint8(x.detach().cpu()).permute(1, 2, 0).numpy()

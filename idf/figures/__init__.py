@@ -19,6 +19,7 @@ from idf.figures.paper import (
     radial_power,
     spectra,
 )
+from idf.figures.robustness import strength_curves
 from idf.figures.style import WIDTH, keep
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "radial_power",
     "sheet",
     "spectra",
+    "strength_curves",
     "table",
 ]

@@ -1,16 +1,24 @@
-"""Table 1 as cells: one way to make x' against one forger's editor, measured on its own."""
+"""Cells of Table 1 and of its robustness: one way to make x' against one forger's editor.
+
+Each is measured on its own. Where the cell names a transformation T, the forger is sent T(x') in
+place of x' and T(x) in place of x: all that a row says is of those two.
+"""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from idf import metrics
 from idf.config import Config
 from idf.data.faces import Faces, open_faces
+from idf.data.pictures import to_model, to_uint8
+from idf.data.transforms import TRANSFORMS
 from idf.data.workers import worker_pool
 from idf.evaluation import Forger, clean_forgeries, clean_quality, defence, untrained_poisoner
 from idf.judge import judge_accuracy
@@ -30,24 +38,29 @@ from idf.zoo.manifest import hardware, read_manifest
 
 @dataclass(frozen=True)
 class Cell:
-    """editor: a name of EDITORS; seed: of PG and of what is random."""
+    """editor: a name of EDITORS; seed: of PG and of what is random; transform: of TRANSFORMS.
+
+    Without a transform it is a cell of Table 1; "none" gives the same numbers, and the columns of
+    robustness.
+    """
 
     editor: str
     method: str
     eps: float
     seed: int = 0
+    transform: str = ""
 
     def key(self, config: Config) -> tuple:
         """What tells its row from all others."""
         own = EDITORS[self.editor]
         place = (config.dataset, config.size, own.kind, own.setting, own.seed)
-        return (*place, self.method, self.eps, self.seed)
+        return (*place, self.method, self.eps, self.seed, self.transform)
 
 
 def key_of(row: dict) -> tuple:
     """Cell.key of a stored row."""
     place = tuple(row[name] for name in ("dataset", "size", "target", "domains", "target_seed"))
-    return (*place, row["method"], row["eps"], row["seed"])
+    return (*place, row["method"], row["eps"], row["seed"], row.get("transform", ""))
 
 
 def networks_behind(cell: Cell) -> tuple[str, ...]:
@@ -65,18 +78,27 @@ def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> st
 
 
 def measure(config: Config, cell: Cell, images: int, folder: Path | None = None) -> dict:
-    """The row of one cell, on the first `images` held-out faces."""
+    """The row of one cell, on the first `images` held-out faces.
+
+    With a transformation: edit_success and reconstruction_l1 are those of T(x), psnr is that of
+    T(x') beside T(x), transform_psnr that of T(x) beside x; lpips is left out.
+    """
     own = EDITORS[cell.editor]
-    forger, faces, facts = _forger(config, cell.editor, images, folder)
+    forger, faces, facts = _forger(config, cell.editor, cell.transform, images, folder)
     depends = depends_on_target(cell.method)
     editor = cell.editor if depends == "weights" else depends and own.network
     x_infected = _published(config, cell.method, cell.eps, cell.seed, editor, images, folder)
+    rounded, features, more = True, ("lpips",), {}
+    if cell.transform:
+        transform = TRANSFORMS[cell.transform]
+        x_infected = transform(x_infected)
+        rounded, features, more = transform.kind.rounded, (), {"transform": cell.transform}
 
     def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
         return x_infected[..., start : start + len(x), :, :, :]
 
-    clean = _clean(config, cell.editor, images, folder)
-    measured = defence(forger, protect, faces, features=("lpips",), clean=clean)
+    clean = _clean(config, cell.editor, cell.transform, images, folder)
+    measured = defence(forger, protect, faces, features=features, clean=clean, rounded=rounded)
     return {
         "dataset": config.dataset,
         "size": config.size,
@@ -85,6 +107,7 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
         "domains": own.setting,
         "target_seed": own.seed,
         "eps": cell.eps,
+        **more,
         **measured,
         **facts,
         "images": len(faces),
@@ -120,23 +143,26 @@ def measure_all(
 
 @lru_cache(maxsize=32)
 def _forger(
-    config: Config, editor: str, images: int, folder: Path | None
+    config: Config, editor: str, transform: str, images: int, folder: Path | None
 ) -> tuple[Forger, Faces, dict]:
-    """An editor with the judge for its domains, its held-out faces, and its clean quality."""
+    """An editor with the judge for its domains, the faces it is sent, and its clean quality."""
     forger = make_forger(config, editor, folder)
     domains = forger.domains
-    faces = _faces(config, domains, images)
+    faces = _received(config, domains, transform, images)
     accuracy = _judge_accuracy(config, images, folder)
     facts = {
         **clean_quality(forger, faces),
         "judge_accuracy": sum(accuracy[domain] for domain in domains) / len(domains),
     }
+    if transform:
+        facts["transform_psnr"] = _psnr(_faces(config, domains, images), faces)
     return forger, faces, facts
 
 
-@lru_cache(maxsize=32)
-def _clean(config: Config, editor: str, images: int, folder: Path | None) -> Tensor:
-    forger, faces, _ = _forger(config, editor, images, folder)
+# a table of many transformations has done with one before it takes the next
+@lru_cache(maxsize=len(EDITORS))
+def _clean(config: Config, editor: str, transform: str, images: int, folder: Path | None) -> Tensor:
+    forger, faces, _ = _forger(config, editor, transform, images, folder)
     return clean_forgeries(forger, faces)
 
 
@@ -145,13 +171,30 @@ def _faces(config: Config, domains: tuple[str, ...], images: int) -> Faces:
     return open_faces(config, "test", domains, limit=images)
 
 
+@lru_cache(maxsize=4)
+def _received(config: Config, domains: tuple[str, ...], transform: str, images: int) -> Faces:
+    """The held-out faces as they reach the forger, T(x) in 8 bits."""
+    faces = _faces(config, domains, images)
+    if not transform:
+        return faces
+    x = TRANSFORMS[transform](to_model(np.array(faces.images)))
+    return Faces(to_uint8(x).numpy(), faces.labels, faces.domains, faces.names)
+
+
+def _psnr(faces: Faces, others: Faces) -> float:
+    """Mean PSNR of the same faces in two versions, dB."""
+    x, y = (to_model(np.array(own.images)) for own in (faces, others))
+    return metrics.psnr(x, y).mean().item()
+
+
 @lru_cache(maxsize=1)
 def _judge_accuracy(config: Config, images: int, folder: Path | None) -> dict[str, float]:
     faces = _faces(config, judged_domains(config), images)
     return judge_accuracy(load_judge(config, folder), faces)
 
 
-@lru_cache(maxsize=4)
+# as many as there are ways to make x' in a table that takes one transformation after the other
+@lru_cache(maxsize=24)
 def _published(
     config: Config,
     method: str,
@@ -229,9 +272,21 @@ def cells_that_ship(
     return [cell for cell in cells if ships(folder, "judge", *networks_behind(cell))]
 
 
+def transformed(cells: Iterable[Cell], transforms: Iterable[str]) -> list[Cell]:
+    """Each cell under each transformation, in an order that makes T(x) and its forgeries once."""
+    in_order = sorted(cells, key=_editor_of)  # stable: methods stay in their order
+    return [replace(cell, transform=name) for name in transforms for cell in in_order]
+
+
+def _editor_of(cell: Cell) -> str:
+    return cell.editor
+
+
 def say(cell: Cell, row: dict | Exception) -> str:
     """One line about a finished cell."""
     name = f"{cell.editor.removeprefix('editor_')} {cell.method} eps {cell.eps} seed {cell.seed}"
+    if cell.transform:
+        name = f"{name}, {cell.transform}"
     if isinstance(row, Exception):
         return f"{name} failed: {type(row).__name__}: {row}"
     return (

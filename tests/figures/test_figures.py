@@ -242,3 +242,23 @@ def test_each_class_has_a_colour_of_its_own():
     seen = figures.coloured(classes)
     assert seen.shape == (2, 3, 19, 19) and seen.abs().max() <= 1
     assert len({tuple(colour) for colour in seen[0, :, 0].T.tolist()}) == 19
+
+
+def test_strength_curves_are_means_over_the_forgers_from_the_untouched_on():
+    rows = [
+        {"method": "ours", "transform": way, "dsr": dsr, "infected_edit_success": dsr}
+        | {"edit_success": 0.9}
+        for way, values in {"none": (1.0, 0.8), "jpeg-75": (0.1, 0.3)}.items()
+        for dsr in values
+    ]
+    figure = figures.strength_curves(rows, "dsr", "What is left")
+    panels = {axis.get_title(loc="left"): axis for axis in figure.axes if axis.lines}
+    (line,) = panels["JPEG, a quarter of the colours"].lines
+    assert line.get_xdata().tolist() == [0, 4], "at the places of their strengths"
+    assert line.get_ydata().tolist() == pytest.approx([0.9, 0.2])
+    assert panels["blur"].lines[0].get_ydata().tolist() == pytest.approx([0.9])
+    assert "PG, as in the paper" in texts(figure) and "What is left" in texts(figure)
+
+    seen = figures.strength_curves(rows, "infected_edit_success")
+    assert [len(axis.lines) for axis in seen.axes if axis.lines] == [2] * len(panels)
+    assert figures.strength_curves([]).axes, "nothing measured yet"

@@ -18,12 +18,12 @@ from idf.apps.explorer.latest import Latest
 from idf.apps.explorer.state import (
     GALLERY,
     MOST_EPS,
+    OFFERED_TRANSFORMATIONS,
     State,
     domains_of,
     methods_of,
     targets_of,
 )
-from idf.apps.explorer.transformations import TRANSFORMATIONS
 from idf.apps.explorer.upload import own_face
 from idf.apps.explorer.view import render
 from idf.apps.explorer.words import in_words, state_in_words
@@ -61,7 +61,7 @@ class Page:
         domains = domains_of(start.dataset, start.target)
         self.domain = dropdown("edit", named(domains), start.domain)
         self.method = dropdown("x′ made by", methods_of(start.dataset), start.method)
-        ways = {name: way.label for name, way in TRANSFORMATIONS.items()}
+        ways = {name: way.label for name, way in OFFERED_TRANSFORMATIONS.items()}
         self.transformation = dropdown("on the way", ways, start.transformation)
         self.strength = dropdown("strength", {0: "none"}, start.strength)
         self.strength.disabled = True
@@ -112,7 +112,7 @@ class Page:
             button.description = f"✓ face {i + 1}" if is_chosen else f"face {i + 1}"
 
     def _offer_strengths(self) -> None:
-        way = TRANSFORMATIONS[self.transformation.value]
+        way = OFFERED_TRANSFORMATIONS[self.transformation.value]
         set_options(self.strength, {value: way.in_words(value) for value in way.strengths})
         self.strength.disabled = len(way.strengths) == 1
 

@@ -10,7 +10,7 @@ from idf import attacks
 from idf.apps.explorer.face import edit_labels, face_of
 from idf.apps.explorer.networks import editor, poisoner
 from idf.apps.explorer.state import State, domains_of
-from idf.data.pictures import to_model, to_uint8
+from idf.data.pictures import in_8_bits
 from idf.methods import Context, protection
 from idf.zoo.grid import POISONERS
 from idf.zoo.load import SURROGATE
@@ -31,11 +31,6 @@ def published(state: State) -> Tensor:
         context.poisoners[state.method] = poisoner(state.dataset, state.method)
     protect = protection(state.method, context, state.eps)
     return in_8_bits(protect(face_of(state).x))
-
-
-def in_8_bits(x: Tensor) -> Tensor:
-    """Rounded to whole grey levels of 255, still in [-1, 1]."""
-    return to_model(to_uint8(x))
 
 
 def attacked(state: State) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import cache
 
-from idf.apps.explorer.transformations import TRANSFORMATIONS
 from idf.config import DOMAINS, Config, UserError, load_config
+from idf.data.transforms import KINDS
 from idf.methods import METHODS
 from idf.zoo.forgers import editors_that_ship
 from idf.zoo.grid import EDITORS, GRAY_BOX, POISONERS, poisoner_name
@@ -28,6 +28,8 @@ OFFERED_METHODS = (
     "random-colour",
     "brightened",
 )
+# of idf.data.transforms; x' is always published in 8 bits here
+OFFERED_TRANSFORMATIONS = {name: kind for name, kind in KINDS.items() if kind.rounded}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def check(state: State) -> None:
     """Raises UserError, with the remedy, for a value that no control offers."""
     _check_name("target", state.target, targets_of(state.dataset))
     _check_name("method", state.method, methods_of(state.dataset))
-    _check_name("transformation", state.transformation, TRANSFORMATIONS)
+    _check_name("transformation", state.transformation, OFFERED_TRANSFORMATIONS)
     domains = domains_of(state.dataset, state.target)
     if state.domain not in domains:
         raise UserError(
@@ -90,7 +92,7 @@ def check(state: State) -> None:
         raise UserError(f"eps={state.eps} is outside 0 to {MOST_EPS}: the paper uses .01 to .05.")
     if state.face not in range(len(GALLERY)):
         raise UserError(f"There is no face {state.face}: the gallery has 0 to {len(GALLERY) - 1}.")
-    strengths = TRANSFORMATIONS[state.transformation].strengths
+    strengths = OFFERED_TRANSFORMATIONS[state.transformation].strengths
     if state.strength not in strengths:
         raise UserError(
             f"strength={state.strength} is not offered for {state.transformation}: use one of "

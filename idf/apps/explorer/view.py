@@ -17,8 +17,8 @@ from idf.apps.explorer.face import edit_labels, face_of, wanted
 from idf.apps.explorer.networks import editor, judge
 from idf.apps.explorer.publish import published
 from idf.apps.explorer.state import State, check, domains_of, settings
-from idf.apps.explorer.transformations import transformed
 from idf.data.pictures import to_model, to_picture
+from idf.data.transforms import KINDS
 from idf.zoo.load import judged_domains
 
 AMPLIFIED = 10
@@ -49,7 +49,7 @@ def render(state: State) -> View:
     # the publisher, the way to the forger, the forger
     x = face_of(state).x
     x_infected = published(state)
-    received = transformed(x_infected, state.transformation, state.strength)
+    received = on_its_way(state, x_infected)
     infected = forge(state, received)
     # the clean forgery does not depend on these two, so that it is remembered while they move
     clean = clean_forgery(replace(state, method="ours", eps=0.0))
@@ -83,11 +83,16 @@ def as_pictures(images: dict[str, Tensor]) -> dict[str, np.ndarray]:
     return {caption: to_picture(image[0]) for caption, image in images.items()}
 
 
+def on_its_way(state: State, x: Tensor) -> Tensor:
+    """What is left of a published picture (1, 3, S, S) when it reaches the forger."""
+    return KINDS[state.transformation](x, state.strength)
+
+
 @lru_cache(maxsize=64)
 @torch.no_grad()
 def clean_forgery(state: State) -> Forgery:
     """What the forger makes of the clean picture, after the same way to him."""
-    return forge(state, transformed(face_of(state).x, state.transformation, state.strength))
+    return forge(state, on_its_way(state, face_of(state).x))
 
 
 def forge(state: State, received: Tensor) -> Forgery:

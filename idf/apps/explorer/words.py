@@ -3,7 +3,7 @@
 from idf.apps.explorer.face import face_of, wanted
 from idf.apps.explorer.publish import attacked
 from idf.apps.explorer.state import State, targets_of
-from idf.apps.explorer.transformations import TRANSFORMATIONS
+from idf.data.transforms import KINDS
 from idf.methods import METHODS
 from idf.metrics import DSR_THRESHOLD
 
@@ -83,5 +83,5 @@ def state_in_words(state: State | int) -> str:
     )
     if state.transformation == "none":
         return said
-    way = TRANSFORMATIONS[state.transformation]
+    way = KINDS[state.transformation]
     return f"{said}, {way.label} {way.in_words(state.strength)}"

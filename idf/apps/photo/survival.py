@@ -1,6 +1,5 @@
 """Where the protection survives: by the size of the face, and by what is done to the copy."""
 
-import io
 import math
 import statistics
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from idf.apps.photo.protection import change_of
 from idf.apps.photo.put_back import put_back
 from idf.apps.photo.search import find_faces
 from idf.config import UserError
-from idf.data.pictures import recompressed, to_model
+from idf.data.pictures import to_model
+from idf.data.transforms import jpeg, resized, webp
 
 SIDES = (64, 128, 256, 512)  # of a face's crop, in pixels of the photo
 MOST_ENLARGED = 2  # times: beyond it a photo is blurred as no camera's is
@@ -138,11 +138,11 @@ def ways(face: Alignment, number: int) -> dict[str, tuple[Change, Alignment]]:
     sign = 1 if number % 2 else -1
     return {
         "png": (unchanged, face),
-        "jpeg_95": (partial(recompressed, quality=WRITTEN_QUALITY, full_colour=True), face),
-        "jpeg_90": (partial(recompressed, quality=90), face),
-        "jpeg_75": (partial(recompressed, quality=75), face),
-        "webp_80": (as_webp, face),
-        "resized": (resized_and_back, face),
+        "jpeg_95": (partial(jpeg, quality=WRITTEN_QUALITY, full_colour=True), face),
+        "jpeg_90": (partial(jpeg, quality=90), face),
+        "jpeg_75": (partial(jpeg, quality=75), face),
+        "webp_80": (partial(webp, quality=80), face),
+        "resized": (partial(resized, share=0.9), face),
         "shifted": (unchanged, face.moved(shift=shift)),
         "scaled_5": (unchanged, face.moved(1.05**sign)),
         "scaled_10": (unchanged, face.moved(1.1**sign)),
@@ -152,19 +152,3 @@ def ways(face: Alignment, number: int) -> dict[str, tuple[Change, Alignment]]:
 
 def unchanged(pixels: np.ndarray) -> np.ndarray:
     return pixels
-
-
-def as_webp(pixels: np.ndarray, quality: int = 80) -> np.ndarray:
-    """uint8 (H, W, 3) after WebP."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def resized_and_back(pixels: np.ndarray, share: float = 0.9) -> np.ndarray:
-    """uint8 (H, W, 3) brought to this share of its size and back, both bicubic."""
-    image = Image.fromarray(pixels)
-    smaller = [round(share * length) for length in image.size]
-    for size in (smaller, image.size):
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(image)

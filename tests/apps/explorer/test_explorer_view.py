@@ -164,7 +164,7 @@ def test_the_attack_is_pgd_on_the_surrogate_at_one_domain(other_domains):
             "Unknown target 'Res9': use one of editor_Res6_SD_1, editor_Res6_SD_2",
         ),
         (dict(method="x"), "Unknown method"),
-        (dict(transformation="webp"), "Unknown transformation"),
+        (dict(transformation="unrounded"), "Unknown transformation"),
         (dict(domain="Bangs"), "does not edit 'Bangs'"),
         (dict(eps=0.2), "eps=0.2 is outside"),
         (dict(eps=-0.01), "outside"),

@@ -1,0 +1,158 @@
+"""`idf robustness`: what is left of Table 1 where T(x') reaches the forger in place of x'.
+
+A cell at a time; a stopped call goes on where it was. What T is: idf/data/transforms.py.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from idf.commands.measuring import DATASETS, measure_into
+from idf.commands.options import (
+    Data,
+    Images,
+    Jobs,
+    Preset,
+    Resume,
+    SkipBad,
+    TableOnly,
+    check_choices,
+    check_writable,
+    find_data,
+)
+from idf.commands.readme import write_table
+from idf.config import RESULTS, ROOT, Config, load_config
+from idf.data.files import read_json_rows
+from idf.data.transforms import KINDS, TRANSFORMS, name_of
+from idf.figures.tables import markdown
+from idf.methods import METHODS
+from idf.zoo.cells import Cell, cells_that_ship, transformed
+from idf.zoo.grid import GRAY_BOX
+
+FILE = RESULTS / "robustness.json"
+EPS = 0.05
+SEED = 0  # of PG
+SAME = 100  # dB: above it two pictures in 8 bits are equal
+KEYLESS = "keyless-no-ats"
+WHITE_BOX = "ruiz-white-box"
+METHODS_MEASURED = (
+    "ours",
+    "ours-queries",
+    "keyless",
+    KEYLESS,
+    "ruiz",
+    WHITE_BOX,
+    "random-colour",
+)
+MARKS = ("<!-- robustness: written by `idf robustness` -->", "<!-- end of robustness -->")
+
+Editors = Annotated[
+    list[str], typer.Option(metavar="NAME ...", help="Of the forgers; by default the gray-box.")
+]
+Methods = Annotated[list[str], typer.Option(metavar="NAME ...", help="By default all.")]
+Transforms = Annotated[list[str], typer.Option(metavar="NAME ...", help="By default all.")]
+Out = Annotated[str, typer.Option(metavar="FILE", help="By default data/results/robustness.json.")]
+
+
+def main(
+    preset: Preset = "demo",
+    data: Data = "",
+    skip_bad: SkipBad = False,
+    editors: Editors = GRAY_BOX,
+    methods: Methods = (),
+    transforms: Transforms = (),
+    images: Images = 200,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    out: Out = "",
+    table_only: TableOnly = False,
+) -> int:
+    """Measures every cell whose weights are there. Returns 1 if one failed."""
+    if table_only:
+        write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
+        return 0
+    check_choices("--editors", editors, GRAY_BOX)
+    check_choices("--methods", methods, METHODS_MEASURED)
+    check_choices("--transforms", transforms, TRANSFORMS)
+    config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
+    file = Path(out or FILE)
+    check_writable(file.parent)
+    cells = cells_of(config, editors, methods or METHODS_MEASURED, transforms or TRANSFORMS)
+    failed = measure_into(file, config, cells, images, jobs, resume, in_order)
+    if file == FILE:
+        write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
+    return 1 if failed else 0
+
+
+def cells_of(
+    config: Config, editors: list[str], methods: list[str], transforms: list[str]
+) -> list[Cell]:
+    """The cells whose weights are there; PGD on a forger's own weights meets one forger alone."""
+    plain = cells_that_ship(config, editors, methods, (EPS,), (SEED,))
+    plain = [cell for cell in plain if cell.method != WHITE_BOX or cell.editor == GRAY_BOX[0]]
+    return transformed(plain, transforms)
+
+
+def in_order(rows: dict[tuple, dict]) -> list[dict]:
+    """The rows by data set, forger and method, and from weak to strong."""
+    place = {name: number for number, name in enumerate(TRANSFORMS)}
+    keys = sorted(rows, key=lambda key: (*key[:-1], place.get(key[-1], len(place))))
+    return [rows[key] for key in keys]
+
+
+def readme_table(rows: list[dict]) -> str:
+    """For each data set: a line a kind of transformation, a column a method."""
+    parts = []
+    for dataset, heading in DATASETS.items():
+        own = pd.DataFrame([row for row in rows if row["dataset"] == dataset])
+        if len(own):
+            first = own.iloc[0]
+            size = f"{first['size']} px, {first['images']} held-out faces"
+            parts += [f"**{heading}, {size}, eps {EPS:g}.**", markdown(table_of_kinds(own))]
+    return "\n\n".join(parts)
+
+
+def table_of_kinds(table: pd.DataFrame) -> pd.DataFrame:
+    """DSR over the strengths of each kind, mean of the forgers.
+
+    Then the edits that the judge sees, of T(x) and of the keyless PG's T(x'), and how far T alone
+    moves x.
+    """
+    methods = [name for name in METHODS_MEASURED if (table.method == name).any()]
+    keyless = table[table.method == KEYLESS]
+    lines = []
+    for name, kind in KINDS.items():
+        names = [name_of(name, strength) for strength in kind.strengths]
+        if not table["transform"].isin(names).any():
+            continue
+        words = kind.label
+        if len(names) > 1:
+            words = f"{words}: {kind.in_words(*kind.strengths)}"
+        line = {"what happens to the picture": words}
+        for method in methods:
+            line[METHODS[method].legend] = along(table[table.method == method], "dsr", names)
+        line["edits seen, T(x)"] = along(table, "edit_success", names)
+        line["edits seen, T(x'), keyless PG"] = along(keyless, "infected_edit_success", names)
+        line["PSNR of T(x) beside x"] = decibels(table, names)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def along(table: pd.DataFrame, column: str, names: list[str]) -> str:
+    """Means over the forgers under each transformation; a dash where nothing was measured."""
+    means = table.groupby("transform")[column].mean()
+    return ", ".join(f"{means[name]:.2f}" if name in means else "–" for name in names)
+
+
+def decibels(table: pd.DataFrame, names: list[str]) -> str:
+    """transform_psnr in the same way; that of a picture which stays itself has no number."""
+    means = table.groupby("transform").transform_psnr.mean()
+    texts = []
+    for name in names:
+        if name not in means:
+            texts.append("–")
+        else:
+            texts.append("same" if means[name] > SAME else f"{means[name]:.0f}")
+    return ", ".join(texts)
