@@ -24,10 +24,16 @@ MEASURES = {
 def strength_curves(rows: Sequence[dict], measure: str = "dsr", title: str = "") -> Figure:
     """Rows of `idf robustness` of one data set, mean over the forgers, a line for each method.
 
-    Each panel begins with the picture as it was published. measure: of MEASURES; beside the edits
-    seen stand those on T(x), for what T itself costs the forger.
+    A panel for each kind that was measured, which begins with the picture as it was published.
+    measure: of MEASURES; beside the edits seen stand those on T(x), for what T itself costs the
+    forger.
     """
-    kinds = [name for name in KINDS if name not in ALONE]
+    measured = {row["transform"] for row in rows}
+    kinds = []
+    for name, kind in KINDS.items():
+        ways = {name_of(name, strength) for strength in kind.strengths}
+        if name not in ALONE and ways & measured:
+            kinds.append(name)
     count = math.ceil((len(kinds) + 1) / COLUMNS)
     size = (WIDTH, 1.75 * count + 0.5)
     figure, axes = plt.subplots(count, COLUMNS, figsize=size, sharey=True, squeeze=False)
