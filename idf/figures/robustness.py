@@ -51,8 +51,9 @@ def strength_curves(rows: Sequence[dict], measure: str = "dsr", title: str = "")
 
 
 def _draw_kind(axis: Axes, rows: Sequence[dict], name: str, measure: str) -> None:
-    kind = KINDS[name]
-    ways = ["none", *(name_of(name, strength) for strength in kind.strengths)]
+    kind, measured = KINDS[name], {row["transform"] for row in rows}
+    strengths = [one for one in kind.strengths if name_of(name, one) in measured]
+    ways = ["none", *(name_of(name, strength) for strength in strengths)]
     for method in of_scenario(1).values():
         own = [row for row in rows if row["method"] == method.name]
         line = {"color": method.colour, "marker": method.marker, "linestyle": method.line}
@@ -62,13 +63,13 @@ def _draw_kind(axis: Axes, rows: Sequence[dict], name: str, measure: str) -> Non
     if measure != "l2":
         axis.set_ylim(-0.05, 1.05)
     axis.set_title(kind.label, fontsize=9)
-    ticks = ["none", *(f"{strength:g}" for strength in kind.strengths)]
+    ticks = ["none", *(f"{strength:g}" for strength in strengths)]
     axis.set_xticks(range(len(ways)), ticks, fontsize=8)
     axis.set_xlabel(" ".join(kind.unit.format("").split()), fontsize=8)
 
 
 def _draw_means(axis: Axes, rows: Sequence[dict], ways: Sequence[str], column: str, **look) -> None:
-    """A column's mean under each transformation, where it was measured."""
+    """A column's mean under each transformation, where it was measured for this method."""
     points = []
     for place, way in enumerate(ways):
         values = [row[column] for row in rows if row["transform"] == way]

@@ -254,7 +254,7 @@ def test_strength_curves_are_means_over_the_forgers_from_the_untouched_on():
     figure = figures.strength_curves(rows, "dsr", "What is left")
     panels = {axis.get_title(loc="left"): axis for axis in figure.axes if axis.lines}
     (line,) = panels["JPEG, a quarter of the colours"].lines
-    assert line.get_xdata().tolist() == [0, 4], "at the places of their strengths"
+    assert line.get_xdata().tolist() == [0, 1], "the strengths that were measured"
     assert line.get_ydata().tolist() == pytest.approx([0.9, 0.2])
     assert len(panels) == 1, "the other kinds were not measured"
     assert "PG, as in the paper" in texts(figure) and "What is left" in texts(figure)
