@@ -115,7 +115,7 @@ def readme_table(rows: list[dict]) -> str:
 
 
 def table_of_kinds(table: pd.DataFrame) -> pd.DataFrame:
-    """DSR over the strengths of each kind, mean of the forgers.
+    """DSR over the strengths of each kind that were measured, mean of the forgers.
 
     Then the edits that the judge sees, of T(x) and of the keyless PG's T(x'), and how far T alone
     moves x.
@@ -124,12 +124,14 @@ def table_of_kinds(table: pd.DataFrame) -> pd.DataFrame:
     keyless = table[table.method == KEYLESS]
     lines = []
     for name, kind in KINDS.items():
-        names = [name_of(name, strength) for strength in kind.strengths]
-        if not table["transform"].isin(names).any():
+        measured = table["transform"].unique()
+        strengths = [one for one in kind.strengths if name_of(name, one) in measured]
+        if not strengths:
             continue
+        names = [name_of(name, strength) for strength in strengths]
         words = kind.label
-        if len(names) > 1:
-            words = f"{words}: {kind.in_words(*kind.strengths)}"
+        if len(kind.strengths) > 1:
+            words = f"{words}: {kind.in_words(*strengths)}"
         line = {"what happens to the picture": words}
         for method in methods:
             line[METHODS[method].legend] = along(table[table.method == method], "dsr", names)

