@@ -84,4 +84,4 @@ def state_in_words(state: State | int) -> str:
     if state.transformation == "none":
         return said
     way = KINDS[state.transformation]
-    return f"{said}, {way.label} {way.in_words(state.strength)}"
+    return f"{said}, {way.label}, {way.in_words(state.strength)}"

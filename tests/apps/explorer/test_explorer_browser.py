@@ -179,8 +179,11 @@ def test_each_control_changes_pictures_and_numbers(page, tmp_path):
             lambda: page.get_by_label("forger").select_option("Res6, seed 2"),
             "Res6, seed 2",
         ),
-        (lambda: page.get_by_label("on the way").select_option("JPEG"), "JPEG quality 95"),
-        (lambda: page.get_by_label("strength").select_option("quality 25"), "JPEG quality 25"),
+        (
+            lambda: page.get_by_label("on the way").select_option("JPEG, a quarter of the colours"),
+            "JPEG, a quarter of the colours, quality 95",
+        ),
+        (lambda: page.get_by_label("strength").select_option("quality 50"), "quality 50"),
         (lambda: page.get_by_role("button", name="face 8").click(), "face 8"),
     )
     for move, words in moves:
