@@ -44,10 +44,10 @@ bench: .venv/.installed-run  ## measure speed, write data/results/speed.json
 	@$(BIN) benchmarks/speed.py $(DATA_OPTION)
 
 fuzz: .venv/.installed-test  ## read N malformed inputs, count tracebacks, write data/results/reliability.json
-	@$(BIN) tools/fuzz.py --count "$(or $(N),1000)"
+	@$(BIN) -m tools.fuzz --count "$(or $(N),1000)"
 
 kills: .venv/.installed-test  ## kill commands at N random moments and start them again, write data/results/reliability.json
-	@$(BIN) tools/kills.py --count "$(or $(N),50)"
+	@$(BIN) -m tools.kills --count "$(or $(N),50)"
 
 notebooks: .venv/.installed-test  ## execute the notebooks and their solutions, keep the outputs in notebooks/
 	@$(BIN) tools/run_notebooks.py

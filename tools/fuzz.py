@@ -6,8 +6,6 @@ else would have been a traceback. data/results/reliability.json gets the counts;
 1 where there was a traceback, or where a file was changed by reading it.
 """
 
-import argparse
-import json
 import string
 import sys
 import tempfile
@@ -25,9 +23,8 @@ from safetensors.torch import save
 
 from idf.apps.photo.files import open_photo
 from idf.commands.options import parse_settings
-from idf.config import RESULTS, Config, FilmConfig, UserError, load_config, load_film_config
+from idf.config import Config, FilmConfig, UserError, load_config, load_film_config
 from idf.data.drawn.film import talking_face
-from idf.data.files import read_json_rows, save_json
 from idf.data.lists import read_labels, read_numbers
 from idf.data.movies import write_film
 from idf.data.pictures import as_jpeg, read_image
@@ -35,9 +32,8 @@ from idf.data.sightings import find_landmarks
 from idf.networks.judge import Judge
 from idf.settings import setting_names
 from idf.zoo.load import load_network
-from idf.zoo.manifest import hardware
+from tools.reliability import main
 
-FILE = RESULTS / "reliability.json"
 SMALL = 48  # pixels
 
 
@@ -239,23 +235,13 @@ def fuzz(count: int) -> tuple[Counter, list[str]]:
     return counts, faults
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000, help="how many inputs")
-    options = parser.parse_args()
-    if options.count < 1:
-        parser.error(f"--count {options.count} must be at least 1")
-
+def counted(count: int) -> tuple[dict[str, int], list[str]]:
+    """fuzz, its counts in the order of the stored row."""
     av.logging.set_level(av.logging.PANIC)
-    counts, faults = fuzz(options.count)
+    counts, faults = fuzz(count)
     names = ("tried", "tracebacks", "refused", "accepted")
-    row = {"what": "fuzz", **{name: counts[name] for name in names}}
-    row |= {"hardware": hardware(), "command": f"make fuzz N={options.count}"}
-    others = [one for one in read_json_rows(FILE) if one["what"] != "fuzz"]
-    save_json(FILE, [*others, row])
-    print(*faults, json.dumps(row, indent=1), sep="\n")
-    return 1 if faults else 0
+    return {name: counts[name] for name in names}, faults
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("fuzz", __doc__.splitlines()[0], 1000, counted))

@@ -7,10 +7,10 @@ leaves must equal what the unbroken run left, file by file. data/results/reliabi
 counts; the exit status is 1 where something differed.
 """
 
-import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +22,10 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
 
-from idf.config import RESULTS, ROOT
+from idf.config import ROOT
 from idf.data.drawn.faces import render_faces
-from idf.data.files import read_json_rows, save_json
-from idf.zoo.manifest import hardware
+from tools.reliability import main
 
-FILE = RESULTS / "reliability.json"
 PHOTOS = 4
 NETWORKS = ("editor_Res6_SD_0", "poisoner_keyless_0")
 FORGERS = ("editor_Res6_SD_1", "editor_Res6_SD_2")
@@ -63,8 +61,8 @@ def words_of(command: str, folder: Path, photos: Path) -> list[str]:
     return [sys.executable, "-m", "idf", *words]
 
 
-def run(words: list[str], kill_after: float | None = None) -> str:
-    """Runs to the end, or until it is killed. What it said, where it failed by itself."""
+def run(words: list[str], kill_after: float | None = None) -> str | None:
+    """Runs to the end: what it said, where it failed. None if it was killed before."""
     process = subprocess.Popen(
         words,
         cwd=ROOT,
@@ -78,7 +76,7 @@ def run(words: list[str], kill_after: float | None = None) -> str:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return ""
+        return None
     return said if process.returncode else ""
 
 
@@ -121,7 +119,9 @@ def kill_and_repeat(
     for number in range(count):
         folder = scratch / f"{command}-{number}"
         words, moment = words_of(command, folder, photos), generator.uniform(0, duration)
-        run(words, kill_after=moment)
+        while run(words, kill_after=moment) is not None:  # it was faster than the unbroken run
+            shutil.rmtree(folder)
+            moment *= 0.9
         said = run(words)
         left = outcome(folder / "out")
         differing = sorted(
@@ -148,21 +148,5 @@ def kills(count: int, seed: int = 0) -> tuple[dict[str, int], list[str]]:
     return {"tried": count, "equal": count - len(faults)}, faults
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=50, help="how many kills")
-    options = parser.parse_args()
-    if options.count < 1:
-        parser.error(f"--count {options.count} must be at least 1")
-
-    counts, faults = kills(options.count)
-    row = {"what": "kills", **counts}
-    row |= {"hardware": hardware(), "command": f"make kills N={options.count}"}
-    others = [one for one in read_json_rows(FILE) if one["what"] != "kills"]
-    save_json(FILE, [*others, row])
-    print(*faults, json.dumps(row, indent=1), sep="\n")
-    return 1 if faults else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("kills", __doc__.splitlines()[0], 50, kills))
