@@ -100,6 +100,7 @@ class PoisonerSettings(NetworkSettings):
     lambda_cyc: Weight = 2.5  # lambda_3
     lambda_dom: Weight = 1.0  # lambda_4
     previous: bool = True  # add L' of Eq. 12
+    summed: bool = False  # 2 L + L': the published code does not reset its sums before L'
     mu_per_sample: bool = False
     # not in the paper:
     head: Literal["UNet", "Waves"] = "UNet"

@@ -149,9 +149,11 @@ def poisoner_loss(
     """L_PG = L + L' + lambda * L_B of Eq. 12 on a batch, and its terms.
 
     before is (SM, D_A) of the last iteration. Where SM has not changed since, L and L' share their
-    forgeries and differ only in D_A: one pass gives both.
+    forgeries and differ only in D_A: one pass gives both. With config.poisoner.summed L counts
+    twice beside L', as in the published code.
     """
     pg = run.config.poisoner
+    times = 2 if pg.summed else 1
     targets = losses.target_labels(c, run.config.domains, HAIR)
 
     def influence(
@@ -167,12 +169,14 @@ def poisoner_loss(
         x_infected = losses.infect(x, run.poisoner(x, run.generator), pg.eps)
         own = surrogate is run.surrogate
         if own and before and same_weights(before[0], surrogate):
-            terms = influence(x_infected, surrogate, run.d_a, before[1])
-            terms["total"] = 2 * terms["total"]
+            critics = [run.d_a] * times + [before[1]]
+            terms = influence(x_infected, surrogate, *critics)
+            terms["total"] = len(critics) * terms["total"]
         else:
             terms = influence(x_infected, surrogate, *([run.d_a] if own else []))
             if own and before:
-                terms["total"] = terms["total"] + influence(x_infected, *before)["total"]
+                loss_previous = influence(x_infected, *before)["total"]
+                terms["total"] = times * terms["total"] + loss_previous
         total = total + terms["total"]
     terms["total"] = total / max(pg.keys, 1)
     terms["adv"] = losses.adversarial_loss(run.d_b(x_infected))
@@ -216,7 +220,7 @@ def forgery_distance(run: Training, poisoner: nn.Module, x: Tensor, c: Tensor) -
 # The loops
 
 
-def draw(run: Training, faces: Faces, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def draw(run: Run, faces: Faces, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """This iteration's faces x, labels c, their permutation c_trg, and alphas for D_A and D_B."""
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     x, c = faces.batch(run.iteration, size, run.seed, rank=rank, world=world)

@@ -50,6 +50,18 @@ def by_poisoner(
     return losses.infect(x, delta, eps)
 
 
+def by_conditional_poisoner(
+    name: str, context: Context, x: Tensor, c: Tensor | None, eps: float, number: int
+) -> Tensor:
+    """An x' for each class, of PG(x, c_j): (J, B, 3, S, S). c are labels of its domains."""
+    poisoner = context.poisoners[name]
+    device = next(poisoner.parameters()).device
+    targets = losses.target_labels(c, context.surrogate_domains, HAIR)
+    with torch.no_grad():
+        delta = losses.forge(poisoner, x.to(device), targets.to(device)).to(x.device)
+    return losses.infect(x, delta, eps)
+
+
 def transferred(
     attack: Callable, context: Context, x: Tensor, c: Tensor | None, eps: float, number: int
 ) -> Tensor:
@@ -138,6 +150,11 @@ _TABLE = (
            GREEN, "D", "--", (1,), partial(by_poisoner, "keyless-no-ats")),
     Method("keyless-untrained", "control: the same PG, untrained", "keyless PG, untrained",
            GREEN, "x", ":", (1,), partial(by_poisoner, "keyless-untrained")),
+    Method("summary", "PG(x, c) of the paper's summary, as it stands", "the summary's PG",
+           PINK, "o", "-", (1,), partial(by_conditional_poisoner, "summary")),
+    Method("summary-working", "PG(x, c) of the paper's summary, the loss mended",
+           "the summary's PG, mended",
+           PINK, "D", "--", (1,), partial(by_conditional_poisoner, "summary-working")),
     Method("ruiz", "Ruiz et al. PGD, transferred", "Ruiz, transferred",
            RED, "s", "-", (1,), partial(transferred, attacks.pgd)),
     Method("ruiz-per-class", "Ruiz et al. PGD, transferred, an x' for each class",

@@ -119,13 +119,18 @@ def lpips(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def perceptual(a: Tensor, b: Tensor) -> Tensor:
+    """perceptual_loss as a measure."""
+    return perceptual_loss(a, b)
+
+
+def perceptual_loss(a: Tensor, b: Tensor) -> Tensor:
     """MSE of VGG16's relu2_2 features (Johnson et al. 2016) of (N, 3, S, S) pairs: (N,).
 
     Raises Unavailable where its backbone cannot be had.
     """
     network = _backbone("The perceptual loss", _vgg16_relu2_2).to(a.device)
-    features_a = network(_as_vgg_was_trained(a))
-    features_b = network(_as_vgg_was_trained(b))
+    features_a = at_least_fp32(network(_as_vgg_was_trained(a)))
+    features_b = at_least_fp32(network(_as_vgg_was_trained(b)))
     return (features_a - features_b).square().mean(dim=(1, 2, 3))
 
 

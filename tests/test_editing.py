@@ -289,6 +289,39 @@ def test_poisoner_loss_is_equation_12(batch):
     assert set(terms) == {"bs", "cyc", "dom", "total", "distance", "adv"}
 
 
+@pytest.mark.parametrize("moved", [False, True])  # has SM, since the last iteration?
+def test_the_published_codes_sum_counts_l_twice(batch, moved, monkeypatch):
+    """Its sums run on into L': 2 L + L', where Eq. 12 has L + L'. By hand: L = 3, L' = 5."""
+    config = CONFIG.changed(summed=True, lambda_adv=0.0)
+    run = make_training(config)
+    before = shaken(run.surrogate) if moved else copy.deepcopy(run.surrogate), shaken(run.d_a)
+
+    def known(surrogate, critics, x, c, x_infected, *rest):
+        values = [5.0 if critic is before[1] else 3.0 for critic in critics]
+        return {"total": torch.tensor(sum(values) / len(values)) + 0 * x_infected.sum()}
+
+    monkeypatch.setattr(losses, "influence_loss", known)
+    assert editing.poisoner_loss(run, *batch, before)[0].item() == pytest.approx(2 * 3 + 5)
+    assert editing.poisoner_loss(run, *batch, None)[0].item() == pytest.approx(3)
+    run.config = config.changed(summed=False)
+    assert editing.poisoner_loss(run, *batch, before)[0].item() == pytest.approx(3 + 5)
+
+
+def test_the_published_codes_sum_is_that_of_the_terms(batch):
+    x, c = batch
+    run, pg = make_training(CONFIG.changed(summed=True)), CONFIG.poisoner
+    lambdas = (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom)
+    for before in (before_of(run)[0], shaken(run.d_a)), (shaken(run.surrogate), shaken(run.d_a)):
+        loss, _, _ = poisoner_gradients(run, x, c, before)
+        targets = losses.target_labels(c, CONFIG.domains, HAIR)
+        x_infected = losses.infect(x, run.poisoner(x), pg.eps)
+        total = -pg.lambda_adv * run.d_b(x_infected).mean()
+        for (surrogate, d_a), times in (((run.surrogate, run.d_a), 2), (before, 1)):
+            influence = losses.influence_loss(surrogate, [d_a], x, c, x_infected, targets, lambdas)
+            total = total + times * influence["total"]
+        assert_close(loss, total.detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_the_weights_of_the_loss_are_settings(batch):
     own = dict(lambda_bs=3, lambda_cyc=0.0, lambda_dom=2, lambda_adv=5)
     loss, _, terms = poisoner_gradients(make_training(CONFIG.changed(**own)), *batch, None)

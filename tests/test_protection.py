@@ -8,7 +8,7 @@ from idf import attacks, losses
 from idf.config import HAIR, UserError, load_config
 from idf.data.faces import open_faces
 from idf.methods import METHODS, Context, of_scenario, protection
-from idf.networks import PoisonGenerator, frozen, make_generator
+from idf.networks import PoisonGenerator, frozen, make_conditional_poisoner, make_generator
 
 CONFIG = load_config("smoke")
 EPS = 0.03
@@ -21,9 +21,12 @@ def context():
     editors = [frozen(make_generator("Res6", 5, 4, 32)) for _ in range(2)]
     starts = ("ours", "keyless", "untrained-pg")
     names = [name for name in METHODS if name.startswith(starts)]
+    poisoners = {name: frozen(PoisonGenerator(4, 3)) for name in names}
+    for name in ("summary", "summary-working"):
+        poisoners[name] = frozen(make_conditional_poisoner(CONFIG.poisoner, 5))
     return Context(
         seed=CONFIG.seed,
-        poisoners={name: frozen(PoisonGenerator(4, 3)) for name in names},
+        poisoners=poisoners,
         surrogate=editors[0],
         surrogate_domains=CONFIG.domains,
         target=editors[1],
@@ -53,6 +56,17 @@ def test_a_method_of_ours_uses_its_own_poisoner(context, batch, name):
     x, c = batch
     expected = losses.infect(x, context.poisoners[name](x), EPS)
     assert_close(protection(name, context, EPS)(x, c, 0), expected)
+
+
+def test_a_pg_that_is_told_the_class_makes_an_x_for_each(context, batch):
+    x, c = batch
+    poisoner = context.poisoners["summary"]
+    x_infected = protection("summary", context, EPS)(x, c, 0)
+    targets = losses.target_labels(c, CONFIG.domains, HAIR)
+    assert x_infected.shape == (5, *x.shape)
+    for own, c_j in zip(x_infected, targets, strict=True):
+        assert_close(own, losses.infect(x, poisoner(x, c_j), EPS))
+    assert not torch.equal(x_infected[0], x_infected[1])
 
 
 def seeded(number=0):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from idf import metrics, summary
 from idf.checkpoint import Checkpoint
 from idf.config import ROOT, UserError, load_config
 from idf.data import files
@@ -92,6 +93,25 @@ def test_its_variants_resume_too(faces, tmp_path, kind):
     whole = go("whole")
     go("broken", until=5)
     assert_same(go("broken"), whole)
+
+
+@pytest.mark.parametrize("until", [2, 5])  # in a phase of imitation, and of infection
+def test_the_summarys_variant_resumes_too(faces, tmp_path, monkeypatch, until):
+    monkeypatch.setattr(metrics, "perceptual_loss", metrics.l2)
+    target = make_training(CONFIG.changed(seed=5)).surrogate.requires_grad_(False)
+
+    def go(folder, until=None):
+        options = {"folder": tmp_path / folder, "until": until, "quiet": True, "k": 3}
+        return summary.train(summary.make_training(CONFIG), *faces, target, **options)
+
+    whole = go("whole")
+    go("broken", until=until)
+    assert_same(go("broken"), whole)
+    with pytest.raises(UserError, match="holds a training with infection.lambda_l1=0.01, not 1"):
+        weights = summary.Infection(1.0, 1.0, 1.0, "clean")
+        summary.train(
+            summary.make_training(CONFIG), *faces, target, weights, k=3, folder=tmp_path / "whole"
+        )
 
 
 CHILD = """

@@ -24,6 +24,7 @@ COMMANDS = {
     "protect-results": "Measure the protection of photos, write data/results/protect.json.",
     "table1": "Measure Table 1, write data/results/table1.json.",
     "robustness": "Measure what is left of Table 1 after JPEG and the like, write data/results/.",
+    "ablations": "Train PG without its parts and measure it, write data/results/ablations.json.",
     "reenact": "Measure the poisoning of films, write data/results/.",
 }
 

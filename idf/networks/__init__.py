@@ -6,12 +6,19 @@ from idf.networks.editors import GENERATORS, CNet, Res, UNet128, make_generator
 from idf.networks.judge import Judge
 from idf.networks.layers import frozen
 from idf.networks.pix2pix import PatchGAN, UNet256, normal_weights
-from idf.networks.poisoner import PoisonGenerator, WaveGenerator, make_poisoner
+from idf.networks.poisoner import (
+    ConditionalPoisonGenerator,
+    PoisonGenerator,
+    WaveGenerator,
+    make_conditional_poisoner,
+    make_poisoner,
+)
 
 __all__ = [
     "GENERATORS",
     "BiSeNet",
     "CNet",
+    "ConditionalPoisonGenerator",
     "DomainDiscriminator",
     "Judge",
     "PatchDiscriminator",
@@ -22,6 +29,7 @@ __all__ = [
     "UNet256",
     "WaveGenerator",
     "frozen",
+    "make_conditional_poisoner",
     "make_generator",
     "make_poisoner",
     "normal_weights",

@@ -5,11 +5,10 @@ Without domains they are translators y = M(z), which scenario 2 uses, too.
 
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from idf.config import UserError
-from idf.networks.layers import InstanceNorm
+from idf.networks.layers import InstanceNorm, with_label
 from idf.networks.pix2pix import UNet256, unet
 
 
@@ -20,10 +19,7 @@ class Editor(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """x (B, 3, S, S) in [-1, 1], c (B, K) of 0/1 -> (B, 3, S, S) in [-1, 1]."""
-        if c is None:
-            return self.main(x)
-        c = c.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return self.main(torch.cat([x, c], dim=1))
+        return self.main(x if c is None else with_label(x, c))
 
 
 class ResidualBlock(nn.Module):

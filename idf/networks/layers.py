@@ -1,6 +1,13 @@
 """What several networks share."""
 
+import torch
 from torch import Tensor, nn
+
+
+def with_label(x: Tensor, c: Tensor) -> Tensor:
+    """The image and its tiled label as one stack: x (B, 3, S, S), c (B, K) -> (B, 3 + K, S, S)."""
+    c = c.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    return torch.cat([x, c], dim=1)
 
 
 class InstanceNorm(nn.InstanceNorm2d):

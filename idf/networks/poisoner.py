@@ -13,7 +13,7 @@ from idf.networks.carriers import (
     random_key,
     same_frequency,
 )
-from idf.networks.layers import DoubleConv
+from idf.networks.layers import DoubleConv, with_label
 
 
 class PoisonGenerator(nn.Module):
@@ -24,15 +24,20 @@ class PoisonGenerator(nn.Module):
     its own. Without, it also bounds the amplitude: of all inputs to tanh with variance 1, the
     constant +-1 has the largest output, so the mean square of PG(x) stays under tanh(1)^2 and
     eps .05 leaves a PSNR of at least 34.4 dB. align_corners: of the upsampling; the authors'
-    code has True.
+    code has True. domains: the channels of a label beside the image's (ConditionalPoisonGenerator).
     """
 
     def __init__(
-        self, width: int = 64, levels: int = 5, affine: bool = True, align_corners: bool = True
+        self,
+        width: int = 64,
+        levels: int = 5,
+        affine: bool = True,
+        align_corners: bool = True,
+        domains: int = 0,
     ):
         super().__init__()
         widths = [width * 2**i for i in range(levels)]
-        inputs = [3, *widths[:-1]]
+        inputs = [3 + domains, *widths[:-1]]
         self.down = nn.ModuleList(DoubleConv(a, b) for a, b in zip(inputs, widths, strict=True))
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.up = nn.ModuleList(DoubleConv(a + b, a) for a, b in pairs)
@@ -54,6 +59,17 @@ class PoisonGenerator(nn.Module):
             h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=self.align_corners)
             h = block(torch.cat([skips.pop(), h], dim=1))
         return self.last(h)
+
+
+class ConditionalPoisonGenerator(PoisonGenerator):
+    """PG(x, c) of the paper's summary: the target label enters as it does in the editors.
+
+    So each edit is poisoned for itself. The paper's own PG sees x alone.
+    """
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """x (B, 3, S, S) in [-1, 1], c (B, K) of 0/1 -> delta (B, 3, S, S) in [-1, 1]."""
+        return super().forward(with_label(x, c))
 
 
 POWER = 0.63  # mean square of delta: a PSNR of 34 dB at eps .05
@@ -158,3 +174,11 @@ def make_poisoner(
     if isinstance(settings, PoisonerSettings) and settings.head == "Waves":
         return WaveGenerator(width, settings.periods, settings.keys > 0)
     return PoisonGenerator(width, settings.levels, settings.affine, settings.align_corners)
+
+
+def make_conditional_poisoner(
+    settings: PoisonerSettings, domains: int
+) -> ConditionalPoisonGenerator:
+    """PG(x, c) for so many domains, its initial weights from torch's generator."""
+    shape = (settings.width, settings.levels, settings.affine, settings.align_corners)
+    return ConditionalPoisonGenerator(*shape, domains)

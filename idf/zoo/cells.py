@@ -23,6 +23,7 @@ from idf.data.workers import worker_pool
 from idf.evaluation import Forger, clean_forgeries, clean_quality, defence, untrained_poisoner
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
+from idf.zoo.ablations import VARIANTS
 from idf.zoo.forgers import make_forger
 from idf.zoo.grid import (
     EDITORS,
@@ -41,7 +42,7 @@ class Cell:
     """editor: a name of EDITORS; seed: of PG and of what is random; transform: of TRANSFORMS.
 
     Without a transform it is a cell of Table 1; "none" gives the same numbers, and the columns of
-    robustness.
+    robustness. variant: of VARIANTS, a PG whose weights lie in the folder `poisoners`.
     """
 
     editor: str
@@ -49,22 +50,27 @@ class Cell:
     eps: float
     seed: int = 0
     transform: str = ""
+    variant: str = ""
+    poisoners: Path | None = None
 
     def key(self, config: Config) -> tuple:
         """What tells its row from all others."""
         own = EDITORS[self.editor]
         place = (config.dataset, config.size, own.kind, own.setting, own.seed)
-        return (*place, self.method, self.eps, self.seed, self.transform)
+        return (*place, self.method, self.eps, self.seed, self.variant, self.transform)
 
 
 def key_of(row: dict) -> tuple:
     """Cell.key of a stored row."""
     place = tuple(row[name] for name in ("dataset", "size", "target", "domains", "target_seed"))
-    return (*place, row["method"], row["eps"], row["seed"], row.get("transform", ""))
+    which = (row.get("variant", ""), row.get("transform", ""))
+    return (*place, row["method"], row["eps"], row["seed"], *which)
 
 
 def networks_behind(cell: Cell) -> tuple[str, ...]:
     """What a cell rests on beside the judge: the names of its editor, of SM, and of PG, if any."""
+    if cell.variant:
+        return cell.editor, SURROGATE, VARIANTS[cell.variant].file_name(cell.seed)
     if cell.method in POISONERS:
         return cell.editor, SURROGATE, poisoner_name(cell.method, cell.seed)
     return cell.editor, SURROGATE
@@ -73,6 +79,8 @@ def networks_behind(cell: Cell) -> tuple[str, ...]:
 def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> str:
     """The digests of the networks that a cell rests on: where they change, its row is old."""
     manifest = read_manifest(folder or config.weights)
+    if cell.poisoners:
+        manifest |= read_manifest(cell.poisoners)
     names = [name for name in networks_behind(cell) if name in manifest]
     return "-".join(manifest[name]["sha256"][:8] for name in names)
 
@@ -87,12 +95,13 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
     forger, faces, facts = _forger(config, cell.editor, cell.transform, images, folder)
     depends = depends_on_target(cell.method)
     editor = cell.editor if depends == "weights" else depends and own.network
-    x_infected = _published(config, cell.method, cell.eps, cell.seed, editor, images, folder)
-    rounded, features, more = True, ("lpips",), {}
+    made = replace(cell, editor=editor, transform="")
+    x_infected = _published(config, made, images, folder)
+    rounded, features, more = True, ("lpips",), {"variant": cell.variant} if cell.variant else {}
     if cell.transform:
         transform = TRANSFORMS[cell.transform]
         x_infected = transform(x_infected)
-        rounded, features, more = transform.kind.rounded, (), {"transform": cell.transform}
+        rounded, features, more = transform.kind.rounded, (), more | {"transform": cell.transform}
 
     def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
         return x_infected[..., start : start + len(x), :, :, :]
@@ -195,21 +204,16 @@ def _judge_accuracy(config: Config, images: int, folder: Path | None) -> dict[st
 
 # as many as there are ways to make x' in a table that takes one transformation after the other
 @lru_cache(maxsize=24)
-def _published(
-    config: Config,
-    method: str,
-    eps: float,
-    seed: int,
-    editor: str,
-    images: int,
-    folder: Path | None,
-) -> Tensor:
+def _published(config: Config, cell: Cell, images: int, folder: Path | None) -> Tensor:
     """x' of all held-out faces (N, 3, S, S); (J, N, 3, S, S) where each class has its own.
 
-    editor: that of the forger, or its architecture, where the method knows it.
+    cell.editor: that of the forger, or its architecture, where the method knows it; else empty.
     """
+    method, seed, editor = cell.method, cell.seed, cell.editor
     poisoners = {}
-    if method in POISONERS:
+    if cell.variant:
+        poisoners[method] = VARIANTS[cell.variant].load(config, seed, cell.poisoners)
+    elif method in POISONERS:
         poisoners[method] = load_grid_poisoner(config, method, seed, folder)
     if method == "untrained-pg":
         poisoners[method] = _untrained(config)
@@ -223,7 +227,7 @@ def _published(
     elif editor:
         target = make_editor(config, editor)
     context = Context(seed, poisoners, surrogate, config.domains, target, domains)
-    protect = protection(method, context, eps)
+    protect = protection(method, context, cell.eps)
     batches = [protect(x, c, start) for start, x, c in _faces(config, domains, images).in_order(25)]
     return torch.cat(batches, dim=-4)
 
@@ -284,7 +288,8 @@ def _editor_of(cell: Cell) -> str:
 
 def say(cell: Cell, row: dict | Exception) -> str:
     """One line about a finished cell."""
-    name = f"{cell.editor.removeprefix('editor_')} {cell.method} eps {cell.eps} seed {cell.seed}"
+    method = cell.variant or cell.method
+    name = f"{cell.editor.removeprefix('editor_')} {method} eps {cell.eps} seed {cell.seed}"
     if cell.transform:
         name = f"{name}, {cell.transform}"
     if isinstance(row, Exception):

@@ -203,11 +203,11 @@ def poisoner_name(method: str, seed: int) -> str:
 GRID_POISONERS = {poisoner_name(m, seed): (m, seed) for m in POISONERS for seed in SEEDS}
 
 
-def poisoner_config(config: Config, method: str, seed: int) -> Config:
-    """The settings of one PG of Table 1."""
+def poisoner_config(config: Config, method: str, seed: int, changes: dict | None = None) -> Config:
+    """The settings of one PG of Table 1, or with changes those of a variant of it."""
     length = max(1, round(config.poisoner.iterations * LENGTHS.get(method, 1)))
     own = config.changed(seed=config.seed + seed, poisoner={"iterations": length})
-    own = own.changed(**POISONERS[method])
+    own = own.changed(**(POISONERS[method] | (changes or {})))
     if own.poisoner.head == "Waves":  # at a quarter of the size it can be four times as wide
         own = own.changed(poisoner={"width": 4 * config.poisoner.width})
     return own
@@ -227,25 +227,36 @@ def load_grid_poisoner(
     return load_poisoner(poisoner_config(config, method, seed), poisoner_name(method, seed), folder)
 
 
-def train_grid_poisoner(config: Config, method: str, seed: int, work: Path, out: Path) -> None:
+def train_grid_poisoner(
+    config: Config,
+    method: str,
+    seed: int,
+    work: Path,
+    out: Path,
+    name: str = "",
+    changes: dict | None = None,
+    editors: Path | None = None,
+) -> None:
     """Algorithm 1 from the trained SM on.
 
     Stage A goes on beside it, SM is frozen ("no-ats"), or SM learns the answers of a forger to
-    queries; the manifest then says how many.
+    queries; the manifest then says how many. name, changes: of a variant (idf.zoo.ablations), and
+    what it changes in the settings. editors: the folder of SM and the others, by default `out`.
     """
-    own, name = poisoner_config(config, method, seed), poisoner_name(method, seed)
+    own = poisoner_config(config, method, seed, changes)
+    name, editors = name or poisoner_name(method, seed), editors or out
     others = OTHERS if own.poisoner.keys else ()
     run = make_training(
         own,
-        *load_surrogate(config, out),
-        others=tuple(EDITORS[other].load(config, out) for other in others),
+        *load_surrogate(config, editors),
+        others=tuple(EDITORS[other].load(config, editors) for other in others),
     )
     with run.accelerator.main_process_first():
         faces, validation = open_faces(own, "surrogate"), open_faces(own, "validation")
     stage_a, more = None if method.endswith("no-ats") else train_editor, {"method": method}
     if method == "ours-queries":
         queried = QUERIED[seed]
-        stage_a = imitate(EDITORS[queried].load(config, out).to(run.device))
+        stage_a = imitate(EDITORS[queried].load(config, editors).to(run.device))
         asked = own.poisoner.iterations * own.editor.batch * run.accelerator.num_processes
         more |= {"queried": queried, "queries": asked}
     train(run, faces, validation, stage_a, folder=work / name)

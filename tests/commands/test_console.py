@@ -65,6 +65,8 @@ def test_no_traceback_reaches_the_user(monkeypatch, capsys, error, status, said)
         ["film-weights", "--preset", "smoke", "--out", "{}"],
         ["table1", "--preset", "smoke", "--out", "{}/a.json"],
         ["robustness", "--preset", "smoke", "--out", "{}/a.json"],
+        ["ablations", "--preset", "smoke", "--out", "{}/a.json"],
+        ["ablations", "--preset", "smoke", "--work", "{}"],
         ["reenact", "--preset", "smoke", "--out", "{}/a.json"],
     ],
     ids=lambda words: " ".join(words[:1] + words[-2:-1]),
