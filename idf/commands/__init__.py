@@ -26,6 +26,7 @@ COMMANDS = {
     "robustness": "Measure what is left of Table 1 after JPEG and the like, write data/results/.",
     "ablations": "Train PG without its parts and measure it, write data/results/ablations.json.",
     "reenact": "Measure the poisoning of films, write data/results/.",
+    "joint": "Measure both defences on one film, write data/results/joint.json.",
 }
 
 

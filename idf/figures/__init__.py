@@ -1,10 +1,11 @@
 """Every figure of the notebooks, as a function from numbers or tensors to a matplotlib Figure.
 
 style: one look for all, and `keep`; generic: figures of any pictures and numbers; paper: those of
-the paper's experiments.
+the paper's experiments, its Figure 8 in joint.
 """
 
 from idf.figures.generic import LiveCurve, bars, coloured, curves, grid, heatmaps, sheet, table
+from idf.figures.joint import joint_sheet
 from idf.figures.paper import (
     anatomy,
     carrier_maps,
@@ -39,6 +40,7 @@ __all__ = [
     "grid",
     "heatmaps",
     "histogram",
+    "joint_sheet",
     "keep",
     "lbp_comparison",
     "radial_power",
