@@ -126,14 +126,14 @@ def measure(joint: Joint, job: Job, images: int, work: Path) -> list[dict]:
 def edited(joint: Joint, job: Job, film: Frames, images: int) -> dict:
     """Edits of published frames x' beside those of x, and what the judge sees of either."""
     own = EDITORS[job.editor]
-    forger, clean, quality = _editor(joint, job.editor, images)
+    forger, clean, y, quality = _editor(joint, job.editor, images)
     faces = frames_as_faces(film, clean.domains, images, clean.labels[0])
     x_infected = to_model(np.array(faces.images))
 
     def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
         return x_infected[start : start + len(x)]
 
-    measured = evaluation.defence(forger, protect, clean, features=())
+    measured = evaluation.defence(forger, protect, clean, features=(), clean=y)
     for name in ("left_out", "psnr", "spread"):
         measured.pop(name)  # psnr is the whole film's
     return {
@@ -148,12 +148,13 @@ def edited(joint: Joint, job: Job, film: Frames, images: int) -> dict:
 
 
 @lru_cache(maxsize=len(EDITED_BY))
-def _editor(joint: Joint, editor: str, images: int) -> tuple[Forger, Faces, dict]:
-    """An editor, the clean frames as faces, and how well it edits them."""
+def _editor(joint: Joint, editor: str, images: int) -> tuple[Forger, Faces, Tensor, dict]:
+    """An editor, the clean frames as faces, their edits (J, N, 3, S, S), and how good these are."""
     forger = make_forger(joint.config, editor)
     labels = labels_of_person(joint, forger.domains)
     faces = frames_as_faces(joint.film, forger.domains, images, labels)
-    return forger, faces, evaluation.clean_quality(forger, faces)
+    y = evaluation.clean_forgeries(forger, faces)
+    return forger, faces, y, evaluation.clean_quality(forger, faces)
 
 
 # Reenactment

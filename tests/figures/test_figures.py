@@ -262,3 +262,15 @@ def test_strength_curves_are_means_over_the_forgers_from_the_untouched_on():
     seen = figures.strength_curves(rows, "infected_edit_success")
     assert [len(axis.lines) for axis in seen.axes if axis.lines] == [2] * len(panels)
     assert figures.strength_curves([]).axes, "nothing measured yet"
+
+
+def test_joint_sheet_has_a_column_a_defence(x):
+    rows = ("published", "reenacted", "edited by\na forger")
+    columns = {name: dict(zip(rows, x.roll(k, 0), strict=False)) for k, name in enumerate("abcde")}
+    figure = figures.joint_sheet(columns, "title")
+    assert [axis.get_title() for axis in figure.axes[:5]] == list("abcde")
+    assert [axis.get_ylabel() for axis in figure.axes[::5]] == list(rows)
+    shown = pictures(figure)
+    assert len(shown) == 15
+    second = to_uint8(columns["b"]["reenacted"]).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(shown[5 + 1], second)
