@@ -181,10 +181,11 @@ def table_of_cases(rows: list[dict]) -> pd.DataFrame:
         for case in CASES.values():
             own = [row for row in rows if (row["poison"], row["method"]) == (poison, case.name)]
             if own:
-                label = case.label
-                if poison:
-                    label = f"{label} ({METHODS[poison].legend})"
-                line = {"published with": label, "PSNR after each stage": decibels(own[0])}
+                line = {
+                    "published with": case.label,
+                    "scenario 1's PG": METHODS[poison].legend if poison else "–",
+                    "PSNR after each stage": decibels(own[0]),
+                }
                 line |= edits_of(edits, case.name, poison)
                 lines.append(line | reenactments_of(forgers, case.name, poison))
     return pd.DataFrame(lines)

@@ -197,11 +197,11 @@ def rows_by_hand():
 def test_the_table_by_hand():
     said = readme_table(rows_by_hand())
     assert said.startswith("**The drawn film, 64 px.**")
-    label = f"{CASES['both'].label} ({METHODS['ours'].legend})"
+    label = f"{CASES['both'].label} | {METHODS['ours'].legend}"
     edits = "0.000 | 0.50 | 0.40 | 0.150 (0.100 to 0.200) | 0.50 | 0.40"
     assert f"| {label} | 36.0, 35.0 dB | {edits} | 0.040 | 2.00 | 25% | – |" in said
-    assert "| nothing | – | – | – | 0.90 | – | – | 0.90 | – | – | – | – |" in said
-    assert f"| {CASES['reseed'].label} | – {6 * '| – '}| 0.020 | 1.00 | 25% | – |" in said
+    assert "| nothing | – | – | – | – | 0.90 | – | – | 0.90 | – | – | – | – |" in said
+    assert f"| {CASES['reseed'].label} | – | – {6 * '| – '}| 0.020 | 1.00 | 25% | – |" in said
 
 
 def test_one_manipulation_alone_has_its_table():
