@@ -25,6 +25,7 @@ COMMANDS = {
     "table1": "Measure Table 1, write data/results/table1.json.",
     "robustness": "Measure what is left of Table 1 after JPEG and the like, write data/results/.",
     "ablations": "Train PG without its parts and measure it, write data/results/ablations.json.",
+    "adaptive": "Train forgers on with infected faces and measure them, write data/results/.",
     "reenact": "Measure the poisoning of films, write data/results/.",
     "joint": "Measure both defences on one film, write data/results/joint.json.",
 }

@@ -4,14 +4,13 @@ A PG at a time is trained where its weights are missing, and measured; a stopped
 it was. Editors and judge are those that ship.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
-from idf.commands.measuring import DATASETS, measure_into
+from idf.commands.measuring import DATASETS, measure_into, trained
 from idf.commands.options import (
     Data,
     Images,
@@ -89,15 +88,9 @@ def train_missing(config: Config, name: str, seed: int, work: Path) -> bool:
     variant = VARIANTS[name]
     if ships(variant.folder(config, seed, work), variant.file_name(seed)):
         return True
+    name = f"{name}, seed {seed}"
     place = work / variant.file_name(seed)
-    print(f"{name}, seed {seed}: {config.dataset}, checkpoints in {place}", flush=True)
-    try:
-        variant.train(config, seed, work)
-    except Exception as error:  # the others go on
-        failure = f"{type(error).__name__}: {error}"
-        print(f"{name}, seed {seed} failed: {failure}", file=sys.stderr, flush=True)
-        return False
-    return True
+    return trained(name, place, lambda: variant.train(config, seed, work))
 
 
 def cells_of(config: Config, name: str, seed: int, work: Path) -> list[Cell]:

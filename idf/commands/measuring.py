@@ -7,7 +7,7 @@ from pathlib import Path
 from idf.config import Config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
-from idf.zoo.cells import Cell, key_of, measure_all, say, weights_behind
+from idf.zoo.cells import Cell, key_of, measure_all, weights_behind
 from idf.zoo.manifest import command
 
 DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
@@ -54,3 +54,28 @@ def measure_into(
     if failed:
         print(f"{failed} of {len(cells)} cells failed: the same command with --resume tries them.")
     return failed
+
+
+def say(cell: Cell, row: dict | Exception) -> str:
+    """One line about a finished cell."""
+    method = cell.variant or cell.method
+    name = f"{cell.target.name.removeprefix('editor_')} {method} eps {cell.eps} seed {cell.seed}"
+    if cell.transform:
+        name = f"{name}, {cell.transform}"
+    if isinstance(row, Exception):
+        return f"{name} failed: {type(row).__name__}: {row}"
+    return (
+        f"{name}: DSR {row['dsr']:.3f}, L2 {row['l2']:.3f}, PSNR {row['psnr']:.1f}, "
+        f"edit {row['edit_success']:.2f} to {row['infected_edit_success']:.2f}"
+    )
+
+
+def trained(name: str, place: Path, train: Callable[[], None]) -> bool:
+    """Trains, with checkpoints in `place`. False, and said, where that failed: others go on."""
+    print(f"{name}: checkpoints in {place}", flush=True)
+    try:
+        train()
+    except Exception as error:
+        print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return False
+    return True

@@ -29,7 +29,7 @@ from idf.data.transforms import KINDS, TRANSFORMS, name_of
 from idf.figures.tables import markdown
 from idf.methods import METHODS
 from idf.zoo.cells import Cell, cells_that_ship, transformed
-from idf.zoo.grid import GRAY_BOX
+from idf.zoo.grid import CODELESS, EDITORS, GRAY_BOX
 
 FILE = RESULTS / "robustness.json"
 EPS = 0.05
@@ -46,10 +46,14 @@ METHODS_MEASURED = (
     WHITE_BOX,
     "random-colour",
 )
+FORGERS = (*GRAY_BOX, CODELESS)
 MARKS = ("<!-- robustness: written by `idf robustness` -->", "<!-- end of robustness -->")
 
 Editors = Annotated[
-    list[str], typer.Option(metavar="NAME ...", help="Of the forgers; by default the gray-box.")
+    list[str],
+    typer.Option(
+        metavar="NAME ...", help=f"Of the gray-box forgers, by default all, and {CODELESS}."
+    ),
 ]
 Methods = Annotated[list[str], typer.Option(metavar="NAME ...", help="By default all.")]
 Transforms = Annotated[list[str], typer.Option(metavar="NAME ...", help="By default all.")]
@@ -73,7 +77,7 @@ def main(
     if table_only:
         write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
         return 0
-    check_choices("--editors", editors, GRAY_BOX)
+    check_choices("--editors", editors, FORGERS)
     check_choices("--methods", methods, METHODS_MEASURED)
     check_choices("--transforms", transforms, TRANSFORMS)
     config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
@@ -89,9 +93,9 @@ def main(
 def cells_of(
     config: Config, editors: list[str], methods: list[str], transforms: list[str]
 ) -> list[Cell]:
-    """The cells whose weights are there; PGD on a forger's own weights meets one forger alone."""
+    """The cells whose weights are there; PGD on a forger's own weights meets one gray-box alone."""
     plain = cells_that_ship(config, editors, methods, (EPS,), (SEED,))
-    plain = [cell for cell in plain if cell.method != WHITE_BOX or cell.editor == GRAY_BOX[0]]
+    plain = [cell for cell in plain if cell.method != WHITE_BOX or cell.editor not in GRAY_BOX[1:]]
     return transformed(plain, transforms)
 
 
@@ -103,14 +107,19 @@ def in_order(rows: dict[tuple, dict]) -> list[dict]:
 
 
 def readme_table(rows: list[dict]) -> str:
-    """For each data set: a line a kind of transformation, a column a method."""
+    """For each data set: a line a kind of transformation, a column a method.
+
+    Of the gray-box forgers, then of the one who was trained without a code.
+    """
     parts = []
     for dataset, heading in DATASETS.items():
-        own = pd.DataFrame([row for row in rows if row["dataset"] == dataset])
-        if len(own):
-            first = own.iloc[0]
-            size = f"{first['size']} px, {first['images']} held-out faces"
-            parts += [f"**{heading}, {size}, eps {EPS:g}.**", markdown(table_of_kinds(own))]
+        for name, words in ((GRAY_BOX[0], ""), (CODELESS, ", the editor without a code")):
+            kind = EDITORS[name].kind
+            own = [row for row in rows if (row["dataset"], row["target"]) == (dataset, kind)]
+            if own:
+                size = f"{own[0]['size']} px, {own[0]['images']} held-out faces"
+                parts.append(f"**{heading}{words}, {size}, eps {EPS:g}.**")
+                parts.append(markdown(table_of_kinds(pd.DataFrame(own))))
     return "\n\n".join(parts)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from idf.evaluation import Forger, clean_forgeries, clean_quality, defence, untr
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
 from idf.zoo.ablations import VARIANTS
-from idf.zoo.forgers import make_forger
+from idf.zoo.adaptive import AdaptedEditor, Target
+from idf.zoo.forgers import forger_with
 from idf.zoo.grid import (
     EDITORS,
     POISONERS,
@@ -42,7 +44,8 @@ class Cell:
     """editor: a name of EDITORS; seed: of PG and of what is random; transform: of TRANSFORMS.
 
     Without a transform it is a cell of Table 1; "none" gives the same numbers, and the columns of
-    robustness. variant: of VARIANTS, a PG whose weights lie in the folder `poisoners`.
+    robustness. variant: of VARIANTS, a PG whose weights lie in the folder `poisoners`. adapted:
+    what the editor has become, in its place.
     """
 
     editor: str
@@ -52,10 +55,16 @@ class Cell:
     transform: str = ""
     variant: str = ""
     poisoners: Path | None = None
+    adapted: AdaptedEditor | None = None
+
+    @property
+    def target(self) -> Target:
+        """M, the forger's editor."""
+        return self.adapted or EDITORS[self.editor]
 
     def key(self, config: Config) -> tuple:
         """What tells its row from all others."""
-        own = EDITORS[self.editor]
+        own = self.target
         place = (config.dataset, config.size, own.kind, own.setting, own.seed)
         return (*place, self.method, self.eps, self.seed, self.variant, self.transform)
 
@@ -70,10 +79,10 @@ def key_of(row: dict) -> tuple:
 def networks_behind(cell: Cell) -> tuple[str, ...]:
     """What a cell rests on beside the judge: the names of its editor, of SM, and of PG, if any."""
     if cell.variant:
-        return cell.editor, SURROGATE, VARIANTS[cell.variant].file_name(cell.seed)
+        return cell.target.name, SURROGATE, VARIANTS[cell.variant].file_name(cell.seed)
     if cell.method in POISONERS:
-        return cell.editor, SURROGATE, poisoner_name(cell.method, cell.seed)
-    return cell.editor, SURROGATE
+        return cell.target.name, SURROGATE, poisoner_name(cell.method, cell.seed)
+    return cell.target.name, SURROGATE
 
 
 def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> str:
@@ -81,6 +90,8 @@ def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> st
     manifest = read_manifest(folder or config.weights)
     if cell.poisoners:
         manifest |= read_manifest(cell.poisoners)
+    if cell.adapted:
+        manifest |= read_manifest(cell.adapted.folder)
     names = [name for name in networks_behind(cell) if name in manifest]
     return "-".join(manifest[name]["sha256"][:8] for name in names)
 
@@ -91,11 +102,11 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
     With a transformation: edit_success and reconstruction_l1 are those of T(x), psnr is that of
     T(x') beside T(x), transform_psnr that of T(x) beside x; lpips is left out.
     """
-    own = EDITORS[cell.editor]
-    forger, faces, facts = _forger(config, cell.editor, cell.transform, images, folder)
-    depends = depends_on_target(cell.method)
-    editor = cell.editor if depends == "weights" else depends and own.network
-    made = replace(cell, editor=editor, transform="")
+    own, depends = cell.target, depends_on_target(cell.method)
+    forger, faces, facts = _forger(config, own, cell.transform, images, folder)
+    made = replace(cell, transform="")
+    if depends != "weights":
+        made = replace(made, editor=depends and own.network, adapted=None)
     x_infected = _published(config, made, images, folder)
     rounded, features, more = True, ("lpips",), {"variant": cell.variant} if cell.variant else {}
     if cell.transform:
@@ -106,7 +117,7 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
     def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
         return x_infected[..., start : start + len(x), :, :, :]
 
-    clean = _clean(config, cell.editor, cell.transform, images, folder)
+    clean = _clean(config, own, cell.transform, images, folder)
     measured = defence(forger, protect, faces, features=features, clean=clean, rounded=rounded)
     return {
         "dataset": config.dataset,
@@ -152,10 +163,10 @@ def measure_all(
 
 @lru_cache(maxsize=32)
 def _forger(
-    config: Config, editor: str, transform: str, images: int, folder: Path | None
+    config: Config, own: Target, transform: str, images: int, folder: Path | None
 ) -> tuple[Forger, Faces, dict]:
     """An editor with the judge for its domains, the faces it is sent, and its clean quality."""
-    forger = make_forger(config, editor, folder)
+    forger = forger_with(config, own, folder)
     domains = forger.domains
     faces = _received(config, domains, transform, images)
     accuracy = _judge_accuracy(config, images, folder)
@@ -170,8 +181,8 @@ def _forger(
 
 # a table of many transformations has done with one before it takes the next
 @lru_cache(maxsize=len(EDITORS))
-def _clean(config: Config, editor: str, transform: str, images: int, folder: Path | None) -> Tensor:
-    forger, faces, _ = _forger(config, editor, transform, images, folder)
+def _clean(config: Config, own: Target, transform: str, images: int, folder: Path | None) -> Tensor:
+    forger, faces, _ = _forger(config, own, transform, images, folder)
     return clean_forgeries(forger, faces)
 
 
@@ -222,8 +233,8 @@ def _published(config: Config, cell: Cell, images: int, folder: Path | None) -> 
     surrogate = EDITORS[SURROGATE].load(config, folder)
     target, domains = None, config.domains
     if editor in EDITORS:
-        target = EDITORS[editor].load(config, folder)
-        domains = EDITORS[editor].config(config).domains
+        target = cell.target.load(config, folder)
+        domains = cell.target.config(config).domains
     elif editor:
         target = make_editor(config, editor)
     context = Context(seed, poisoners, surrogate, config.domains, target, domains)
@@ -278,23 +289,5 @@ def cells_that_ship(
 
 def transformed(cells: Iterable[Cell], transforms: Iterable[str]) -> list[Cell]:
     """Each cell under each transformation, in an order that makes T(x) and its forgeries once."""
-    in_order = sorted(cells, key=_editor_of)  # stable: methods stay in their order
+    in_order = sorted(cells, key=attrgetter("editor"))  # stable: methods stay in their order
     return [replace(cell, transform=name) for name in transforms for cell in in_order]
-
-
-def _editor_of(cell: Cell) -> str:
-    return cell.editor
-
-
-def say(cell: Cell, row: dict | Exception) -> str:
-    """One line about a finished cell."""
-    method = cell.variant or cell.method
-    name = f"{cell.editor.removeprefix('editor_')} {method} eps {cell.eps} seed {cell.seed}"
-    if cell.transform:
-        name = f"{name}, {cell.transform}"
-    if isinstance(row, Exception):
-        return f"{name} failed: {type(row).__name__}: {row}"
-    return (
-        f"{name}: DSR {row['dsr']:.3f}, L2 {row['l2']:.3f}, PSNR {row['psnr']:.1f}, "
-        f"edit {row['edit_success']:.2f} to {row['infected_edit_success']:.2f}"
-    )

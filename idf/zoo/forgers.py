@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from idf.config import Config, UserError
 from idf.evaluation import Forger
+from idf.zoo.adaptive import Target
 from idf.zoo.grid import EDITORS, GridEditor
 from idf.zoo.load import judged_domains, load_judge, ships
 
@@ -27,8 +28,12 @@ def editors_that_ship(
 
 
 def make_forger(config: Config, name: str, folder: Path | None = None) -> Forger:
-    """One editor with the judge for its domains."""
-    own = grid_editor(name)
+    """One editor of Table 1 with the judge for its domains."""
+    return forger_with(config, grid_editor(name), folder)
+
+
+def forger_with(config: Config, own: Target, folder: Path | None = None) -> Forger:
+    """This editor with the judge for its domains."""
     domains = own.config(config).domains
     judge = judge_for(config, domains, folder)
     return Forger(own.kind, own.setting, own.load(config, folder), domains, judge)

@@ -69,6 +69,8 @@ def test_no_traceback_reaches_the_user(monkeypatch, capsys, error, status, said)
         ["ablations", "--preset", "smoke", "--work", "{}"],
         ["joint", "--preset", "smoke", "--out", "{}/a.json"],
         ["joint", "--preset", "smoke", "--work", "{}"],
+        ["adaptive", "--preset", "smoke", "--out", "{}/a.json"],
+        ["adaptive", "--preset", "smoke", "--work", "{}"],
         ["reenact", "--preset", "smoke", "--out", "{}/a.json"],
     ],
     ids=lambda words: " ".join(words[:1] + words[-2:-1]),

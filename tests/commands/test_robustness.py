@@ -11,14 +11,15 @@ from idf.config import RESULTS, ROOT, load_config
 from idf.data.transforms import TRANSFORMS
 from idf.zoo import cells
 from idf.zoo.cells import Cell, key_of
-from idf.zoo.grid import EDITORS, GRAY_BOX, QUERIED
+from idf.zoo.grid import CODELESS, EDITORS, GRAY_BOX, QUERIED
 from idf.zoo.load import SURROGATE
 from idf.zoo.recipes import ALL
 
 CONFIG = load_config("smoke")
 METHODS = ("ruiz-white-box", "random-colour")
 WAYS = ("none", "unrounded", "jpeg-75", "noise-0.1")
-STORED = (SURROGATE, *GRAY_BOX[:2])
+STORED = (SURROGATE, *GRAY_BOX[:2], CODELESS)
+GRAY_BOX_KIND, CODELESS_KIND = EDITORS[GRAY_BOX[0]].kind, EDITORS[CODELESS].kind
 NUMBERS = ("l1", "l2", "psnr", "edit_success", "infected_edit_success", "transform_psnr")
 
 
@@ -62,6 +63,14 @@ def test_a_row_for_each_forger_method_and_transformation(shipped, tmp_path):
     for row in rows:
         assert row["images"] == 4 and row["psnr"] > 28 and "lpips" not in row
         assert (row["transform_psnr"] > 100) == (row["transform"] in ("none", "unrounded"))
+
+
+def test_the_editor_without_a_code_is_measured_where_it_is_named(shipped, tmp_path):
+    status, rows = call(tmp_path, "--editors", CODELESS)
+    assert status == 0 and len(rows) == len(METHODS) * len(WAYS)
+    assert {(row["target"], row["method"]) for row in rows} == {
+        (CODELESS_KIND, method) for method in METHODS
+    }
 
 
 def test_untouched_is_table_1(shipped, tmp_path):
@@ -170,8 +179,9 @@ def test_every_method_meets_the_same_transformations_and_forgers(rows):
     """But for PGD on a forger's own weights, and the PG that may query one: they meet one."""
     seeds: dict[tuple, list[int]] = {}
     for row in rows:
-        own = (row["dataset"], row["method"], row["transform"])
-        seeds.setdefault(own, []).append(row["target_seed"])
+        if row["target"] == GRAY_BOX_KIND:
+            own = (row["dataset"], row["method"], row["transform"])
+            seeds.setdefault(own, []).append(row["target_seed"])
     met = {(dataset, method) for dataset, method, _ in seeds}
     for dataset, method in met:
         ways = {way for data, _, way in seeds if data == dataset}
@@ -180,6 +190,17 @@ def test_every_method_meets_the_same_transformations_and_forgers(rows):
         expected = [EDITORS[QUERIED[0]].seed] if any(one) else [1, 2, 3]
         for way in ways:
             assert sorted(seeds[dataset, method, way]) == expected, (dataset, method, way)
+
+
+def test_the_editor_without_a_code_meets_the_same_under_each_transformation(rows):
+    met: dict[str, dict[str, set]] = {}
+    for row in rows:
+        if row["target"] == CODELESS_KIND:
+            methods = met.setdefault(row["dataset"], {})
+            methods.setdefault(row["method"], set()).add(row["transform"])
+    for methods in met.values():
+        first, *others = methods.values()
+        assert "none" in first and all(ways == first for ways in others)
 
 
 def test_untouched_rows_are_those_of_table_1(rows):
@@ -205,6 +226,7 @@ ROW = {
     "dataset": "procedural",
     "size": 64,
     "images": 200,
+    "target": GRAY_BOX_KIND,
     "method": "ours",
     "edit_success": 0.9,
     "infected_edit_success": 0.3,
@@ -236,6 +258,9 @@ def test_each_data_set_has_its_table():
     row = ROW | {"transform": "none", "dsr": 0.5}
     said = readme_table([row | {"dataset": "celeba", "images": 150}, row])
     assert said.index("**Procedural faces") < said.index("**CelebA, 64 px, 150 held-out faces")
+    without_code = readme_table([row, row | {"target": CODELESS_KIND, "dsr": 0.3}])
+    first, second = without_code.split("**Procedural faces, the editor without a code, 64 px")
+    assert "| none | 0.50 |" in first and "| none | 0.30 |" in second
     assert readme_table([]) == ""
 
 
