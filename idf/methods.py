@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from idf import attacks, keys, losses
+from idf import attacks, keys, losses, peers
 from idf.colours import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from idf.config import HAIR, UserError
 from idf.networks.carriers import carriers
@@ -163,6 +163,12 @@ _TABLE = (
            ORANGE, "P", "-", (1,), white_box),
     Method("i-fgsm", "Ruiz et al. I-FGSM, transferred", "I-FGSM, transferred",
            RED, "p", "--", (1,), partial(transferred, attacks.i_fgsm)),
+    Method("universal", "CMUA: one perturbation for all faces, transferred", "CMUA, transferred",
+           RED, "X", "-", (1,), partial(by_poisoner, "universal")),
+    Method("lab", "Anti-Forgery: a and b of Lab, transferred", "Anti-Forgery, transferred",
+           RED, "v", "-.", (1,), partial(transferred, peers.lab)),
+    Method("one-pass", "PG on the forger's own editor, white-box", "PG, white-box",
+           ORANGE, "*", "--", (1,), partial(by_poisoner, "one-pass")),
     Method("random-noise", "control: uniform random noise", "random noise",
            GREY, "^", ":", (1, 2), partial(noisy, attacks.random_noise)),
     Method("random-colour", "control: random colour noise, +-eps everywhere", "random colour noise",

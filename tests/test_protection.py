@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from idf import attacks, losses
+from idf import attacks, losses, peers
 from idf.config import HAIR, UserError, load_config
 from idf.data.faces import open_faces
 from idf.methods import METHODS, Context, of_scenario, protection
 from idf.networks import PoisonGenerator, frozen, make_conditional_poisoner, make_generator
+from idf.peers import UniversalPoison
 
 CONFIG = load_config("smoke")
 EPS = 0.03
@@ -19,9 +20,10 @@ UNCHANGED = {"clean", "reseed", "wrong-pairs"}
 def context():
     torch.manual_seed(0)
     editors = [frozen(make_generator("Res6", 5, 4, 32)) for _ in range(2)]
-    starts = ("ours", "keyless", "untrained-pg")
+    starts = ("ours", "keyless", "untrained-pg", "one-pass")
     names = [name for name in METHODS if name.startswith(starts)]
     poisoners = {name: frozen(PoisonGenerator(4, 3)) for name in names}
+    poisoners["universal"] = frozen(UniversalPoison(torch.rand(3, 32, 32) * 2 - 1))
     for name in ("summary", "summary-working"):
         poisoners[name] = frozen(make_conditional_poisoner(CONFIG.poisoner, 5))
     return Context(
@@ -51,7 +53,7 @@ def test_every_method_keeps_to_the_ball_and_repeats_itself(context, batch, name)
     assert torch.equal(x_infected, protect(x, c, 0))
 
 
-@pytest.mark.parametrize("name", ["ours", "ours-no-ats", "ours-queries", "untrained-pg"])
+@pytest.mark.parametrize("name", ["ours", "ours-no-ats", "one-pass", "universal"])
 def test_a_method_of_ours_uses_its_own_poisoner(context, batch, name):
     x, c = batch
     expected = losses.infect(x, context.poisoners[name](x), EPS)
@@ -73,7 +75,9 @@ def seeded(number=0):
     return torch.Generator().manual_seed(CONFIG.seed * 1_000_003 + number)
 
 
-@pytest.mark.parametrize("name, attack", [("ruiz", attacks.pgd), ("i-fgsm", attacks.i_fgsm)])
+@pytest.mark.parametrize(
+    "name, attack", [("ruiz", attacks.pgd), ("i-fgsm", attacks.i_fgsm), ("lab", peers.lab)]
+)
 def test_a_transferred_attack_is_on_the_surrogate(context, batch, name, attack):
     x, c = batch
     targets = losses.target_labels(c, CONFIG.domains, HAIR)

@@ -21,7 +21,7 @@ from idf.data.faces import Faces, open_faces
 from idf.data.pictures import to_model, to_uint8
 from idf.data.transforms import TRANSFORMS
 from idf.data.workers import worker_pool
-from idf.evaluation import Forger, clean_forgeries, clean_quality, defence, untrained_poisoner
+from idf.evaluation import Forger, clean_forgeries, clean_quality, defence
 from idf.judge import judge_accuracy
 from idf.methods import Context, protection
 from idf.zoo.ablations import VARIANTS
@@ -29,14 +29,15 @@ from idf.zoo.adaptive import AdaptedEditor, Target
 from idf.zoo.forgers import forger_with
 from idf.zoo.grid import (
     EDITORS,
+    OF_ONE_FORGER,
     POISONERS,
     QUERIED,
     load_grid_poisoner,
-    poisoner_config,
     poisoner_name,
 )
 from idf.zoo.load import SURROGATE, judged_domains, load_judge, make_editor, ships
 from idf.zoo.manifest import hardware, read_manifest
+from idf.zoo.on_the_spot import MADE, make
 
 
 @dataclass(frozen=True)
@@ -226,10 +227,8 @@ def _published(config: Config, cell: Cell, images: int, folder: Path | None) -> 
         poisoners[method] = VARIANTS[cell.variant].load(config, seed, cell.poisoners)
     elif method in POISONERS:
         poisoners[method] = load_grid_poisoner(config, method, seed, folder)
-    if method == "untrained-pg":
-        poisoners[method] = _untrained(config)
-    if method == "keyless-untrained":
-        poisoners[method] = _untrained(poisoner_config(config, "keyless", seed))
+    elif method in MADE:
+        poisoners[method] = make(config, method, folder)
     surrogate = EDITORS[SURROGATE].load(config, folder)
     target, domains = None, config.domains
     if editor in EDITORS:
@@ -250,11 +249,6 @@ def depends_on_target(method: str) -> str:
     return "network" if method in ("tiles", "tiles-one-region") else ""
 
 
-@lru_cache(maxsize=2)
-def _untrained(config: Config):
-    return untrained_poisoner(config, open_faces(config, "validation"))
-
-
 def cells_of(
     editors: Iterable[str],
     methods: Iterable[str],
@@ -266,8 +260,8 @@ def cells_of(
     # a method makes its x' once for all editors
     for method in methods:
         for seed in seeds if method in POISONERS else (0,):
-            # whoever may query a forger does not ask for another's face
-            met = [QUERIED.get(seed)] if method == "ours-queries" else editors
+            # whoever may query a forger, or knows its weights, is not asked about another
+            met = [QUERIED.get(seed)] if method in OF_ONE_FORGER else editors
             forgers = [name for name in editors if name in met]
             cells += [Cell(name, method, eps, seed) for eps in strengths for name in forgers]
     return cells

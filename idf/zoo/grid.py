@@ -181,10 +181,13 @@ KEYLESS = PAPER | {
 }
 # Imitation takes longer than PG. The imitated editor has no D_A that we could know: no L_dom.
 QUERIES = {"poisoner.every": 4, "poisoner.lambda_dom": 0.0}
+# Against a forger's own editor, whose D_A nobody shows either: what such a PG could do at most.
+ONE_PASS = PAPER | {"poisoner.lambda_dom": 0.0}
 POISONERS = {
     "ours": PAPER,
     "ours-no-ats": PAPER,
     "ours-queries": QUERIES,
+    "one-pass": ONE_PASS,
     "keyless": KEYLESS,
     "keyless-no-ats": KEYLESS,
 }
@@ -192,7 +195,8 @@ POISONERS = {
 # many steps as the others; a PG of waves has little to learn.
 LENGTHS = {"ours-queries": 4.0, "keyless": 0.5, "keyless-no-ats": 0.5}
 SEEDS = (0, 1, 2)  # of PG
-QUERIED = dict(zip(SEEDS, GRAY_BOX, strict=True))  # the forger that PG of a seed may query
+OF_ONE_FORGER = ("ours-queries", "one-pass")  # PGs that query a forger, or know its weights
+QUERIED = dict(zip(SEEDS, GRAY_BOX, strict=True))  # which one, by PG's seed
 
 
 def poisoner_name(method: str, seed: int) -> str:
@@ -215,6 +219,8 @@ def poisoner_config(config: Config, method: str, seed: int, changes: dict | None
 
 def needs_of_poisoner(method: str, seed: int) -> tuple[str, ...]:
     """The editors that the training of one PG of Table 1 reads."""
+    if method == "one-pass":
+        return (QUERIED[seed],)
     others = OTHERS if POISONERS[method].get("poisoner.keys") else ()
     queried = (QUERIED[seed],) if method == "ours-queries" else ()
     return (SURROGATE, *others, *queried)
@@ -240,20 +246,28 @@ def train_grid_poisoner(
     """Algorithm 1 from the trained SM on.
 
     Stage A goes on beside it, SM is frozen ("no-ats"), or SM learns the answers of a forger to
-    queries; the manifest then says how many. name, changes: of a variant (idf.zoo.ablations), and
+    queries; the manifest then says how many. "one-pass": a forger's editor is in SM's place,
+    frozen; the manifest says whose. name, changes: of a variant (idf.zoo.ablations), and
     what it changes in the settings. editors: the folder of SM and the others, by default `out`.
     """
     own = poisoner_config(config, method, seed, changes)
     name, editors = name or poisoner_name(method, seed), editors or out
     others = OTHERS if own.poisoner.keys else ()
+    if method == "one-pass":  # beside a D_A that L_dom, of weight 0, does not use
+        known = (EDITORS[QUERIED[seed]].load(config, editors),)
+    else:
+        known = load_surrogate(config, editors)
     run = make_training(
         own,
-        *load_surrogate(config, editors),
+        *known,
         others=tuple(EDITORS[other].load(config, editors) for other in others),
     )
     with run.accelerator.main_process_first():
         faces, validation = open_faces(own, "surrogate"), open_faces(own, "validation")
-    stage_a, more = None if method.endswith("no-ats") else train_editor, {"method": method}
+    frozen = method == "one-pass" or method.endswith("no-ats")
+    stage_a, more = None if frozen else train_editor, {"method": method}
+    if method == "one-pass":
+        more |= {"target": QUERIED[seed]}
     if method == "ours-queries":
         queried = QUERIED[seed]
         stage_a = imitate(EDITORS[queried].load(config, editors).to(run.device))

@@ -18,7 +18,7 @@ import pytest
 
 from idf.commands.reenact import METHODS as FILM_METHODS
 from idf.config import ROOT
-from idf.zoo.grid import EDITORS, POISONERS, SEEDS
+from idf.zoo.grid import EDITORS, OF_ONE_FORGER, POISONERS, SEEDS
 from idf.zoo.load import CRITIC, SURROGATE
 from idf.zoo.manifest import check_manifest, read_manifest
 from idf.zoo.recipes import ALL, needs
@@ -61,9 +61,9 @@ def test_a_dry_run_lists_every_network_cell_and_film(tmp_path):
     status, said = run(tmp_path, "--dry-run")
     assert status == 0
     jobs = dict(re.findall(r"(?m)^(\w+) +(\d+)$", said.partition("Job stats:")[2]))
-    # PGs that may query a forger meet that one alone
-    alone = [method for method in POISONERS if method != "ours-queries"]
-    of_pgs = len(SEEDS) * (len(alone) * len(EDITORS) + 1)
+    # PGs that may query a forger, or know it, meet that one alone
+    of_all = [method for method in POISONERS if method not in OF_ONE_FORGER]
+    of_pgs = len(SEEDS) * (len(of_all) * len(EDITORS) + len(OF_ONE_FORGER))
     wanted = {"network": len(ALL), "cells": len(EDITORS) + of_pgs, "parser": 1}
     wanted |= {"film": len(SEEDS) * len(FILM_METHODS), "table1": 1, "films": 1, "all": 1}
     assert {name: int(count) for name, count in jobs.items()} == wanted | {

@@ -8,14 +8,14 @@ from idf.commands import main, table1
 from idf.config import load_config
 from idf.zoo import cells
 from idf.zoo.cells import Cell, cells_that_ship, key_of
-from idf.zoo.grid import EDITORS, QUERIED, TUNED, poisoner_name
+from idf.zoo.grid import EDITORS, OF_ONE_FORGER, QUERIED, TUNED, poisoner_name
 from idf.zoo.load import SURROGATE
 from idf.zoo.manifest import read_manifest
 from idf.zoo.recipes import ALL
 
 CONFIG = load_config("smoke")
 STORED = (SURROGATE, "editor_Res6_SD_1", "editor_CNet_DD_1", TUNED)
-METHODS = ("brightened", "tiles", "ruiz-white-box", "ruiz-per-class")
+METHODS = ("brightened", "tiles", "ruiz-white-box", "ruiz-per-class", "universal", "lab")
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,12 @@ def empty_files(tmp_path):
     return tmp_path
 
 
-def test_who_may_query_a_forger_meets_that_one_alone(empty_files):
-    found = cells_that_ship(CONFIG, EDITORS, ("ours-queries",), (0.05,), (0, 1, 2), empty_files)
-    assert found == [Cell(QUERIED[s], "ours-queries", 0.05, s) for s in (0, 1, 2)]
+@pytest.mark.parametrize("method", OF_ONE_FORGER)
+def test_who_may_query_a_forger_or_knows_it_meets_that_one_alone(empty_files, method):
+    found = cells_that_ship(CONFIG, EDITORS, (method,), (0.05,), (0, 1, 2), empty_files)
+    assert found == [Cell(QUERIED[s], method, 0.05, s) for s in (0, 1, 2)]
     others = [name for name in EDITORS if name != QUERIED[1]]
-    assert not cells_that_ship(CONFIG, others, ("ours-queries",), (0.05,), (1,), empty_files)
+    assert not cells_that_ship(CONFIG, others, (method,), (0.05,), (1,), empty_files)
 
 
 def test_only_pg_has_several_seeds(empty_files):
@@ -163,7 +164,7 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(shipped, tmp_path, monk
     status, rows = call(tmp_path)
     said = capsys.readouterr()
     assert status == 1 and {row["method"] for row in rows} == set(METHODS) - {"tiles"}
-    assert said.err.count("no tiles today") == 4 and "4 of 16 cells failed" in said.out
+    assert said.err.count("no tiles today") == 4 and "4 of 24 cells failed" in said.out
 
 
 def test_networks_of_ones_own_are_measured(folder, tmp_path, monkeypatch, capsys):

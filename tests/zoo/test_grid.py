@@ -186,9 +186,11 @@ def test_pgs_have_the_papers_ratio_of_steps_but_for_queries(method):
     assert own.seed == CONFIG.seed + 1
     assert (own.poisoner.keys > 0) == method.startswith("keyless")
     if method == "ours-queries":
-        assert own.poisoner.every == 4 and own.poisoner.lambda_dom == 0
+        assert own.poisoner.every == 4
     else:
         assert (own.poisoner.every, own.editor.n_critic) == (1, 5)
+    knows_d_a = method not in grid.OF_ONE_FORGER
+    assert (own.poisoner.lambda_dom > 0) == knows_d_a
 
 
 @pytest.mark.parametrize("method", POISONERS)
@@ -219,9 +221,10 @@ def test_alternation_moves_sm_and_its_absence_does_not(method, monkeypatch, tmp_
 
     monkeypatch.setattr(grid, "make_training", kept)
     grid.train_grid_poisoner(CONFIG, method, 0, tmp_path / "work", tmp_path)
-    before = weights(EDITORS[SURROGATE].load(CONFIG, tmp_path))
+    attacked = grid.QUERIED[0] if method == "one-pass" else SURROGATE
+    before = weights(EDITORS[attacked].load(CONFIG, tmp_path))
     moved = not torch.equal(before, weights(runs[0].surrogate))
-    assert moved != method.endswith("no-ats")
+    assert moved != (method == "one-pass" or method.endswith("no-ats"))
     assert len(runs[0].others) == (1 if method.startswith("keyless") else 0)
     grid.load_grid_poisoner(CONFIG, method, 0, tmp_path)
 
@@ -237,3 +240,13 @@ def test_queries_are_counted_and_say_whom_they_went_to(tmp_path):
     assert entry["iterations"] == own.poisoner.iterations
     assert entry["queries"] == own.poisoner.iterations * own.editor.batch
     assert entry["settings"]["poisoner.lambda_dom"] == 0, "it has no D_A that we could know"
+
+
+def test_a_pg_against_a_forgers_own_editor_says_whose(tmp_path):
+    forger = grid.QUERIED[2]
+    EDITORS[forger].train(CONFIG, tmp_path / "work", tmp_path)
+    grid.train_grid_poisoner(CONFIG, "one-pass", 2, tmp_path / "work", tmp_path)
+    entry = read_manifest(tmp_path)["poisoner_one-pass_2"]
+    assert (entry["method"], entry["target"]) == ("one-pass", "editor_Res6_SD_3")
+    assert "queried" not in entry and entry["iterations"] == CONFIG.poisoner.iterations
+    assert grid.needs_of_poisoner("one-pass", 2) == (forger,)

@@ -160,6 +160,8 @@ def test_shipped_pgs_say_their_method_and_whom_they_asked_how_often(data):
     for name, (method, seed) in pgs.items():
         entry = manifest[name]
         assert (entry["method"], entry["seed"]) == (method, seed)
+        if method == "one-pass":
+            assert entry["target"] == QUERIED[seed]
         if method == "ours-queries":
             assert entry["queried"] == QUERIED[seed]
             asked = entry["settings"].get("editor.batch", 16) * entry["iterations"]

@@ -63,6 +63,7 @@ def test_an_entry_says_of_which_kind_its_network_is(made):
         assert manifest[name]["method"] == method
         asked = {"queried", "queries"} <= manifest[name].keys()
         assert asked == (method == "ours-queries")
+        assert manifest[name].get("target") == (QUERIED[seed] if method == "one-pass" else None)
         if asked:  # four images in each of four times four iterations
             assert manifest[name]["queried"] == QUERIED[seed] and manifest[name]["queries"] == 64
 

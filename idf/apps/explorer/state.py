@@ -21,6 +21,7 @@ OFFERED_METHODS = (
     "ours",
     "ours-no-ats",
     "ours-queries",
+    "one-pass",
     "ruiz",
     "tiles",
     "tiles-wrong-period",
