@@ -34,7 +34,6 @@ DOMAINS = {
     },
 }
 
-
 Number = Annotated[int, Field(ge=0, le=10**7)]
 Count = Annotated[int, Field(ge=1, le=10**5)]
 Width = Annotated[int, Field(ge=1, le=1024)]  # channels: four times as much fills any memory
@@ -42,9 +41,8 @@ Length = Annotated[int, Field(ge=1, le=10**9), FREE]  # in iterations
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Eps = Annotated[
-    float, Field(gt=0, le=1, description="the paper uses .01 to .05 on the [-1, 1] scale")
-]
+OF_PAPER = "the paper uses .01 to .05 on the [-1, 1] scale"
+Eps = Annotated[float, Field(gt=0, le=1, description=OF_PAPER)]
 Size = Literal[32, 64, 128, 256]
 MOST_SEED = 2**31 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
@@ -103,8 +101,10 @@ class PoisonerSettings(NetworkSettings):
     summed: bool = False  # 2 L + L': the published code does not reset its sums before L'
     mu_per_sample: bool = False
     # not in the paper:
+    through: bool = False  # L_PG is of x and x' after a random transformation
     head: Literal["UNet", "Waves"] = "UNet"
     periods: Periods = (4,)  # of the waves, in px, that head="Waves" paints
+    slanting: bool = False  # none of these waves is a stripe along an axis, or a chessboard
     keys: Number = 0  # of head="Waves": random keys a face and step; 0: none
     cap: Rate = 2.0  # a pair counts at most this much in L_bs, so that all are moved; 2: the paper
     validate_every: Count = 200  # iterations between two looks at PG_best

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from idf import losses
 from idf.aids import adversarial_faces
+from idf.augmentations import transformed_alike
 from idf.config import HAIR, Config
 from idf.data.faces import Faces
 from idf.networks import (
@@ -150,32 +151,36 @@ def poisoner_loss(
 
     before is (SM, D_A) of the last iteration. Where SM has not changed since, L and L' share their
     forgeries and differ only in D_A: one pass gives both. With config.poisoner.summed L counts
-    twice beside L', as in the published code.
+    twice beside L', as in the published code. With config.poisoner.through L and L' are of T(x)
+    and T(x'), T random.
     """
     pg = run.config.poisoner
     times = 2 if pg.summed else 1
     targets = losses.target_labels(c, run.config.domains, HAIR)
 
     def influence(
-        x_infected: Tensor, surrogate: nn.Module, *critics: nn.Module
+        received: tuple[Tensor, Tensor], surrogate: nn.Module, *critics: nn.Module
     ) -> dict[str, Tensor]:
-        weights = (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom)
+        weights, (clean, infected) = (pg.lambda_bs, pg.lambda_cyc, pg.lambda_dom), received
         return losses.influence_loss(
-            surrogate, critics, x, c, x_infected, targets, weights, pg.mu_per_sample, pg.cap
+            surrogate, critics, clean, c, infected, targets, weights, pg.mu_per_sample, pg.cap
         )
 
     total = 0.0
     for surrogate in surrogates_of_step(run):
         x_infected = losses.infect(x, run.poisoner(x, run.generator), pg.eps)
+        received = x, x_infected
+        if pg.through:
+            received = transformed_alike(x, x_infected, run.generator)
         own = surrogate is run.surrogate
         if own and before and same_weights(before[0], surrogate):
             critics = [run.d_a] * times + [before[1]]
-            terms = influence(x_infected, surrogate, *critics)
+            terms = influence(received, surrogate, *critics)
             terms["total"] = len(critics) * terms["total"]
         else:
-            terms = influence(x_infected, surrogate, *([run.d_a] if own else []))
+            terms = influence(received, surrogate, *([run.d_a] if own else []))
             if own and before:
-                loss_previous = influence(x_infected, *before)["total"]
+                loss_previous = influence(received, *before)["total"]
                 terms["total"] = times * terms["total"] + loss_previous
         total = total + terms["total"]
     terms["total"] = total / max(pg.keys, 1)

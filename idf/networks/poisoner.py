@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idf.config import FilmPoisonerSettings, PoisonerSettings
+from idf.config import FilmPoisonerSettings, PoisonerSettings, UserError
 from idf.networks.carriers import (
     COLOURS,
     carriers,
@@ -91,13 +91,20 @@ class WaveGenerator(nn.Module):
     poison. Frequencies, phases and colours are as strong as trainings use them (STRIPES, AXIS). The
     mean square is that of a PSNR of 34 dB at eps .05. Not in the paper.
 
-    keyed=False: always the same key. Untrained, all slow changes are equally strong.
+    keyed=False: always the same key. slanting=True: neither stripes along an axis nor chessboards.
+    Untrained, all slow changes are equally strong.
     """
 
-    def __init__(self, width: int = 64, periods: tuple[int, ...] = (4,), keyed: bool = True):
+    def __init__(
+        self,
+        width: int = 64,
+        periods: tuple[int, ...] = (4,),
+        keyed: bool = True,
+        slanting: bool = False,
+    ):
         super().__init__()
         self.keyed = keyed
-        self.branches = nn.ModuleList(WaveBranch(period, width) for period in periods)
+        self.branches = nn.ModuleList(WaveBranch(period, width, slanting) for period in periods)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """x (B, 3, S, S) in [-1, 1] -> delta (B, 3, S, S) in [-1, 1]; S divides by the periods.
@@ -117,11 +124,13 @@ class WaveGenerator(nn.Module):
 class WaveBranch(nn.Module):
     """The waves of one period."""
 
-    def __init__(self, period: int, width: int):
+    def __init__(self, period: int, width: int, slanting: bool = False):
         super().__init__()
         self.period = period
         self.basis = carriers(period)
-        self.frequencies = same_frequency(period)
+        self.powers = {waves: power_of(waves, period, slanting) for waves in same_frequency(period)}
+        if not any(self.powers.values()):
+            raise UserError(f"No wave of period {period} px slants: use 4 px, or slanting=false.")
         axis = COLOURS @ F.normalize(torch.tensor(AXIS), dim=0)
         onto = axis[:, None] * axis
         along, across = (2 * ALONG_AXIS) ** 0.5, (2 - 2 * ALONG_AXIS) ** 0.5
@@ -146,10 +155,9 @@ class WaveBranch(nn.Module):
     def random_keys(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Who carries what, (count, n, m); waves of one frequency never carry the same."""
         keys = torch.zeros(count, self.basis.shape[1], len(self.any_face))
-        for waves in self.frequencies:
+        for waves, power in self.powers.items():
             key = random_key(keys.shape[2], generator, count)[:, : len(waves)]
-            stripes = 0 in divmod(waves[0] + 1, self.period)
-            keys[:, waves] = key * ((STRIPES if stripes else 1) / len(waves)) ** 0.5
+            keys[:, waves] = key * (power / len(waves)) ** 0.5
         # the first half of the waves has one colour, the second the other
         halves = keys.unflatten(1, (2, -1))
         return torch.einsum("cd,bdnm->bcnm", self.tint, halves).flatten(1, 2)
@@ -158,6 +166,14 @@ class WaveBranch(nn.Module):
         """A key that is always the same, (n, m)."""
         size = len(self.any_face)
         return torch.eye(size)[torch.arange(self.basis.shape[1]) % size]
+
+
+def power_of(waves: tuple[int, ...], period: int, slanting: bool) -> float:
+    """The power of one frequency, of which `waves` are the columns of `carriers`, beside others."""
+    stripes = 0 in divmod(waves[0] + 1, period)
+    if slanting:  # a chessboard has one phase only, and so half the waves of another frequency
+        return 0.0 if stripes or len(waves) == 2 else 1.0
+    return STRIPES if stripes else 1.0
 
 
 def at_power(image: Tensor, power: float) -> Tensor:
@@ -172,7 +188,7 @@ def make_poisoner(
     """PG as config.poisoner says, its initial weights from torch's generator."""
     width = settings.width
     if isinstance(settings, PoisonerSettings) and settings.head == "Waves":
-        return WaveGenerator(width, settings.periods, settings.keys > 0)
+        return WaveGenerator(width, settings.periods, settings.keys > 0, settings.slanting)
     return PoisonGenerator(width, settings.levels, settings.affine, settings.align_corners)
 
 

@@ -183,6 +183,9 @@ KEYLESS = PAPER | {
 QUERIES = {"poisoner.every": 4, "poisoner.lambda_dom": 0.0}
 # Against a forger's own editor, whose D_A nobody shows either: what such a PG could do at most.
 ONE_PASS = PAPER | {"poisoner.lambda_dom": 0.0}
+# beyond the paper: PGs that have seen what may happen to a picture before it is edited
+OURS_THROUGH = PAPER | {"poisoner.through": True}
+KEYLESS_THROUGH = KEYLESS | {"poisoner.through": True, "poisoner.slanting": True}
 POISONERS = {
     "ours": PAPER,
     "ours-no-ats": PAPER,
@@ -190,10 +193,14 @@ POISONERS = {
     "one-pass": ONE_PASS,
     "keyless": KEYLESS,
     "keyless-no-ats": KEYLESS,
+    "ours-through": OURS_THROUGH,
+    "keyless-through": KEYLESS_THROUGH,
 }
+FROZEN = ("ours-no-ats", "one-pass", "keyless-no-ats", "keyless-through")  # without stage A
 # Iterations, as multiples of the preset's. With queries every fourth is one of PG, which so has as
 # many steps as the others; a PG of waves has little to learn.
-LENGTHS = {"ours-queries": 4.0, "keyless": 0.5, "keyless-no-ats": 0.5}
+SHORT = dict.fromkeys(("keyless", "keyless-no-ats", "keyless-through"), 0.5)
+LENGTHS = {"ours-queries": 4.0} | SHORT
 SEEDS = (0, 1, 2)  # of PG
 OF_ONE_FORGER = ("ours-queries", "one-pass")  # PGs that query a forger, or know its weights
 QUERIED = dict(zip(SEEDS, GRAY_BOX, strict=True))  # which one, by PG's seed
@@ -245,7 +252,7 @@ def train_grid_poisoner(
 ) -> None:
     """Algorithm 1 from the trained SM on.
 
-    Stage A goes on beside it, SM is frozen ("no-ats"), or SM learns the answers of a forger to
+    Stage A goes on beside it, SM is frozen (FROZEN), or SM learns the answers of a forger to
     queries; the manifest then says how many. "one-pass": a forger's editor is in SM's place,
     frozen; the manifest says whose. name, changes: of a variant (idf.zoo.ablations), and
     what it changes in the settings. editors: the folder of SM and the others, by default `out`.
@@ -264,8 +271,7 @@ def train_grid_poisoner(
     )
     with run.accelerator.main_process_first():
         faces, validation = open_faces(own, "surrogate"), open_faces(own, "validation")
-    frozen = method == "one-pass" or method.endswith("no-ats")
-    stage_a, more = None if frozen else train_editor, {"method": method}
+    stage_a, more = None if method in FROZEN else train_editor, {"method": method}
     if method == "one-pass":
         more |= {"target": QUERIED[seed]}
     if method == "ours-queries":

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from idf import metrics
-from idf.config import FilmPoisonerSettings, PoisonerSettings
+from idf.config import FilmPoisonerSettings, PoisonerSettings, UserError
 from idf.losses import infect
 from idf.networks import PoisonGenerator, WaveGenerator, make_poisoner
 from idf.networks.carriers import COLOURS, carriers, strengths
@@ -115,8 +115,8 @@ def test_each_picture_has_a_key_of_its_own():
 def test_waves_of_one_frequency_carry_messages_at_right_angles():
     branch = waves(keys=1).branches[0]
     keys = branch.random_keys(3, seeded(0))
-    assert keys.shape == (3, 30, 8) and [len(w) for w in branch.frequencies].count(4) == 6
-    for one in branch.frequencies:
+    assert keys.shape == (3, 30, 8) and [len(w) for w in branch.powers].count(4) == 6
+    for one in branch.powers:
         # the power of each wave is that of its colour; two phases are at right angles
         colour = keys[:, one[0::2]]
         products = colour @ colour.mT
@@ -127,12 +127,28 @@ def test_waves_of_one_frequency_carry_messages_at_right_angles():
 def test_all_frequencies_are_as_strong_but_stripes():
     branch = waves(keys=1).branches[0]
     keys = branch.random_keys(3, seeded(0))
-    powers = {waves: keys[:, waves].square().sum((1, 2)) for waves in branch.frequencies}
+    powers = {waves: keys[:, waves].square().sum((1, 2)) for waves in branch.powers}
     # (1/4, 1/4) and (3/4, 3/4) are phases of one frequency, each in two colours
     assert (4, 19, 14, 29) in powers and len(powers) == 9
     for waves_of_one, power in powers.items():
         a, b = divmod(waves_of_one[0] + 1, 4)
         assert_close(power, torch.full((3,), 1.0 if a and b else 0.25))
+
+
+def test_slanting_waves_run_along_neither_axis():
+    delta = waves(keys=1, slanting=True)(pictures(2, 64), seeded(0))
+    power = torch.fft.fft2(delta).abs().square().sum((0, 1))
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    # slow changes spread a wave over a few neighbours of its frequency, multiples of 16 / 64
+    nearest = [(f / 16).round().long() % 4 for f in (rows, columns)]
+    stripes = (nearest[0] == 0) | (nearest[1] == 0)
+    chessboard = (nearest[0] == 2) & (nearest[1] == 2)
+    assert power[stripes | chessboard].sum() < 0.1 * power.sum()
+
+
+def test_a_lock_without_slanting_waves_is_refused():
+    with pytest.raises(UserError, match="No wave of period 2 px slants"):
+        waves(keys=1, slanting=True, periods=(2,))
 
 
 def test_three_quarters_of_the_power_lie_along_the_colour_axis():
