@@ -104,7 +104,7 @@ class PoisonerSettings(NetworkSettings):
     through: bool = False  # L_PG is of x and x' after a random transformation
     head: Literal["UNet", "Waves"] = "UNet"
     periods: Periods = (4,)  # of the waves, in px, that head="Waves" paints
-    slanting: bool = False  # none of these waves is a stripe along an axis, or a chessboard
+    focused: bool = False  # of head="Waves": only where keys lie in most trainings
     keys: Number = 0  # of head="Waves": random keys a face and step; 0: none
     cap: Rate = 2.0  # a pair counts at most this much in L_bs, so that all are moved; 2: the paper
     validate_every: Count = 200  # iterations between two looks at PG_best

@@ -152,7 +152,7 @@ _TABLE = (
            GREEN, "x", ":", (1,), partial(by_poisoner, "keyless-untrained")),
     Method("ours-through", "PG, alternating, trained through transformations",
            "PG, through T", BLUE, "s", "-.", (1,), partial(by_poisoner, "ours-through")),
-    Method("keyless-through", "PG for every key, slanting waves, trained through transformations",
+    Method("keyless-through", "PG for every key, focused, trained through transformations",
            "keyless PG, through T", GREEN, "*", "-", (1,),
            partial(by_poisoner, "keyless-through")),
     Method("summary", "PG(x, c) of the paper's summary, as it stands", "the summary's PG",

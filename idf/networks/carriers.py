@@ -38,16 +38,18 @@ def same_frequency(period: int) -> tuple[tuple[int, ...], ...]:
 
 
 @cache
-def messages(side: int, count: int) -> Tensor:
+def messages(side: int, count: int, together: bool = False) -> Tensor:
     """The slowest changes of a wave's strength over side x side tiles: (m, side, side).
 
     The waves of the DCT with fewer than `count` half-periods along each axis, but for the constant
-    one: orthonormal, m = count^2 - 1.
+    one: orthonormal, m = count^2 - 1. together: with fewer along both axes taken together.
     """
     place = (torch.arange(side) + 0.5) * math.pi / side
     along = F.normalize((torch.arange(count)[:, None] * place).cos(), dim=1)
     changes = torch.einsum("ai,bj->abij", along, along)
-    return changes.flatten(0, 1)[1:]
+    orders = torch.arange(count)
+    kept = (orders[:, None] + orders < count) | (not together)
+    return changes[kept][1:]
 
 
 def random_key(n: int, generator: torch.Generator | None = None, count: int = 1) -> Tensor:

@@ -185,7 +185,7 @@ QUERIES = {"poisoner.every": 4, "poisoner.lambda_dom": 0.0}
 ONE_PASS = PAPER | {"poisoner.lambda_dom": 0.0}
 # beyond the paper: PGs that have seen what may happen to a picture before it is edited
 OURS_THROUGH = PAPER | {"poisoner.through": True}
-KEYLESS_THROUGH = KEYLESS | {"poisoner.through": True, "poisoner.slanting": True}
+KEYLESS_THROUGH = KEYLESS | {"poisoner.through": True, "poisoner.focused": True}
 POISONERS = {
     "ours": PAPER,
     "ours-no-ats": PAPER,
