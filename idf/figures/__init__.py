@@ -1,9 +1,10 @@
 """Every figure of the notebooks, as a function from numbers or tensors to a matplotlib Figure.
 
 style: one look for all, and `keep`; generic: figures of any pictures and numbers; paper: those of
-the paper's experiments, its Figure 8 in joint.
+the paper's experiments, its Figure 7 in ablations and its Figure 8 in joint.
 """
 
+from idf.figures.ablations import ablation_dots
 from idf.figures.generic import LiveCurve, bars, coloured, curves, grid, heatmaps, sheet, table
 from idf.figures.joint import joint_sheet
 from idf.figures.paper import (
@@ -26,6 +27,7 @@ from idf.figures.style import WIDTH, keep
 __all__ = [
     "WIDTH",
     "LiveCurve",
+    "ablation_dots",
     "anatomy",
     "bars",
     "carrier_maps",

@@ -48,6 +48,7 @@ def test_the_notebooks_of_both_scenarios_are_there():
         "05_face_masks",
         "06_face2face_poisoning",
         "07_reenactment_defence",
+        "08_ablations_and_joint",
     ]
     assert [path.stem for path in NOTEBOOKS if path.stem in wanted] == wanted
 
