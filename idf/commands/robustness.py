@@ -39,9 +39,11 @@ KEYLESS = "keyless-no-ats"
 WHITE_BOX = "ruiz-white-box"
 METHODS_MEASURED = (
     "ours",
+    "ours-through",
     "ours-queries",
     "keyless",
     KEYLESS,
+    "keyless-through",
     "ruiz",
     WHITE_BOX,
     "random-colour",
