@@ -196,6 +196,7 @@ POISONERS = {
     "ours-through": OURS_THROUGH,
     "keyless-through": KEYLESS_THROUGH,
 }
+THROUGH = ("ours-through", "keyless-through")  # measured by `idf robustness`, not in Table 1
 FROZEN = ("ours-no-ats", "one-pass", "keyless-no-ats", "keyless-through")  # without stage A
 # Iterations, as multiples of the preset's. With queries every fourth is one of PG, which so has as
 # many steps as the others; a PG of waves has little to learn.

@@ -18,8 +18,10 @@ MOST_EPS = 0.1
 OFFERED_METHODS = (
     "keyless-no-ats",
     "keyless",
+    "keyless-through",
     "ours",
     "ours-no-ats",
+    "ours-through",
     "ours-queries",
     "one-pass",
     "ruiz",
