@@ -130,6 +130,7 @@ class Config(Settings):
     faces: Number = 0  # procedural ones, or the most of CelebA (0: all)
     domains: Domains = ()  # empty: DOMAINS[dataset]["SD"]
     skip_bad: Annotated[bool, FREE] = False  # leave unreadable pictures out, and count them
+    weights_folder: Annotated[str, FREE] = ""  # networks of one's own, in place of those that ship
 
     editor: EditorSettings = EditorSettings()
     poisoner: PoisonerSettings = PoisonerSettings()
@@ -145,8 +146,8 @@ class Config(Settings):
 
     @property
     def weights(self) -> Path:
-        """Where the shipped weights of this data set lie."""
-        return WEIGHTS / self.dataset
+        """Where the weights of this data set lie."""
+        return Path(self.weights_folder) if self.weights_folder else WEIGHTS / self.dataset
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -282,7 +282,7 @@ def test_identity_names_all_but_the_free_settings():
     config, flat = load_config("smoke"), set()
     for name, value in config.identity().items():
         flat |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
-    free = {"checkpoint_every", "live_iterations", "skip_bad"}
+    free = {"checkpoint_every", "live_iterations", "skip_bad", "weights_folder"}
     free |= {f"{part}.iterations" for part in ("editor", "poisoner", "judge")}
     assert flat == set(setting_names(Config)) - free
 

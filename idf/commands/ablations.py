@@ -10,21 +10,22 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from idf.commands.measuring import DATASETS, measure_into, trained
+from idf.commands.measuring import DATASETS, measure_into, open_config, trained
 from idf.commands.options import (
     Data,
     Images,
     Preset,
     Resume,
+    Set,
     SkipBad,
     TableOnly,
+    Weights,
     Work,
     check_choices,
     check_writable,
-    find_data,
 )
 from idf.commands.readme import write_table
-from idf.config import RESULTS, ROOT, Config, load_config
+from idf.config import RESULTS, ROOT, Config
 from idf.data.files import read_json_rows
 from idf.figures.tables import markdown, spread
 from idf.zoo.ablations import ANOTHER_NETWORK, VARIANTS, SummaryVariant
@@ -56,6 +57,8 @@ def main(
     work: Work = "",
     images: Images = 200,
     resume: Resume = False,
+    weights: Weights = "",
+    changes: Set = (),
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -65,7 +68,7 @@ def main(
         return 0
     check_choices("--variants", variants, VARIANTS)
     check_choices("--seeds", map(str, seeds), map(str, SEEDS))
-    config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
+    config = open_config(preset, data, skip_bad, weights, out, changes)
     poisoners = Path(work or ROOT / "runs" / "ablations" / f"{preset}-{config.dataset}")
     file = Path(out or FILE)
     check_writable(poisoners, file.parent)

@@ -10,27 +10,28 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from idf.commands.measuring import DATASETS, measure_into, trained
+from idf.commands.measuring import DATASETS, measure_into, open_config, trained
 from idf.commands.options import (
     Data,
     Images,
     Jobs,
     Preset,
     Resume,
+    Set,
     SkipBad,
     TableOnly,
+    Weights,
     Work,
     check_choices,
     check_writable,
-    find_data,
 )
 from idf.commands.readme import write_table
-from idf.config import RESULTS, ROOT, Config, load_config
+from idf.config import RESULTS, ROOT, Config
 from idf.data.files import read_json_rows
 from idf.figures.tables import markdown, spread
 from idf.methods import METHODS
 from idf.zoo.adaptive import DIETS, EPS, SEED, AdaptedEditor
-from idf.zoo.cells import Cell, cells_that_ship
+from idf.zoo.cells import Cell, that_ship
 from idf.zoo.grid import EDITORS, GRAY_BOX
 from idf.zoo.load import ships
 
@@ -72,6 +73,8 @@ def main(
     images: Images = 200,
     jobs: Jobs = 1,
     resume: Resume = False,
+    weights: Weights = "",
+    changes: Set = (),
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -82,7 +85,7 @@ def main(
     check_choices("--editors", editors, GRAY_BOX)
     check_choices("--diets", diets, DIETS)
     check_choices("--methods", methods, METHODS_MEASURED)
-    config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
+    config = open_config(preset, data, skip_bad, weights, out, changes)
     folder = Path(work or ROOT / "runs" / "adaptive" / f"{preset}-{config.dataset}")
     file = Path(out or FILE)
     check_writable(folder, file.parent)
@@ -109,7 +112,8 @@ def cells_of(
     config: Config, editors: list[str], adapted: list[AdaptedEditor], methods: list[str]
 ) -> list[Cell]:
     """The cells whose weights are there: of the forgers as they were, then of the adapted."""
-    cells = cells_that_ship(config, editors, methods, (EPS,), (SEED,))
+    plain = [Cell(name, method, EPS, SEED) for name in editors for method in methods]
+    cells = that_ship(config, plain)
     for one in adapted:
         if ships(one.folder, one.name):
             cells += [Cell(one.forger, method, EPS, SEED, adapted=one) for method in methods]

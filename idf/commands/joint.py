@@ -19,11 +19,13 @@ from idf.commands.options import (
     Start,
     TableOnly,
     Video,
+    Weights,
     Work,
     check_choices,
     check_writable,
     find_landmarks,
     find_video,
+    find_weights,
 )
 from idf.commands.readme import write_table
 from idf.commands.reenact import FILMS, Seeds
@@ -72,6 +74,7 @@ def main(
     images: Images = 100,
     work: Work = "",
     resume: Resume = False,
+    weights: Weights = "",
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -83,7 +86,8 @@ def main(
     check_choices("--manipulations", manipulations, MANIPULATIONS)
     sources = {"video": find_video(video), "landmarks": find_landmarks(landmarks), "start": start}
     # editors of photos serve a filmed person; no folder of pictures is read for them
-    config = load_config(preset, data_root="photos" if video else "")
+    photos = "photos" if video else ""
+    config = load_config(preset, data_root=photos, weights_folder=find_weights(weights, out))
     film_config = load_film_config(preset, size=config.size, **sources)
     checkpoints = Path(work or ROOT / "runs" / "reenact" / f"{preset}-{film_config.dataset}")
     file = Path(out or FILE)

@@ -1,16 +1,32 @@
 """Cells of Table 1 and of its robustness measured into a file of rows, which grows row by row."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from idf.config import Config
+from idf.commands.options import find_data, find_weights, parse_settings
+from idf.config import Config, UserError, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
 from idf.zoo.cells import Cell, key_of, measure_all, weights_behind
 from idf.zoo.manifest import command
 
 DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
+
+
+def open_config(
+    preset: str, data: str, skip_bad: bool, weights: str, out: str, changes: Iterable[str] = ()
+) -> Config:
+    """The settings of a command that measures editors, by its options.
+
+    changes: of --set. Rows of other settings than a preset's are none of data/results: raises
+    UserError where `out` names no file for them.
+    """
+    settings = parse_settings(changes, {"seed": "--seeds"})
+    if settings and not out:
+        raise UserError("--set makes other rows than the stored ones: name a file for them, --out.")
+    sources = {"data_root": find_data(data), "weights_folder": find_weights(weights, out)}
+    return load_config(preset, skip_bad=skip_bad, **sources, **settings)
 
 
 def measure_into(
@@ -21,26 +37,22 @@ def measure_into(
     jobs: int,
     resume: bool,
     arrange: Callable[[dict[tuple, dict]], list[dict]],
-    folder: Path | None = None,
 ) -> int:
     """Measures the cells and saves after each; returns how many failed.
 
     resume: leave out those whose row is there, of as many faces and of the same weights. arrange:
-    the rows {key: row} in the order in which they are stored. folder: of the weights, by default
-    those that ship.
+    the rows {key: row} in the order in which they are stored.
     """
     rows = {key_of(row): row for row in read_json_rows(file)}
     if resume:
         count = len(open_faces(config, "test", limit=images))
         done = {key: row["weights"] for key, row in rows.items() if row["images"] == count}
         cells = [
-            cell
-            for cell in cells
-            if done.get(cell.key(config)) != weights_behind(config, cell, folder)
+            cell for cell in cells if done.get(cell.key(config)) != weights_behind(config, cell)
         ]
 
     failed = 0
-    measured = measure_all(config, cells, images, jobs, folder)
+    measured = measure_all(config, cells, images, jobs)
     for number, (cell, row) in enumerate(measured, start=1):
         failing = isinstance(row, Exception)
         place = sys.stderr if failing else sys.stdout

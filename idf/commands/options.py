@@ -40,9 +40,26 @@ TableOnly = Annotated[
 Work = Annotated[
     str, typer.Option(metavar="FOLDER", help="Where checkpoints go; by default into runs/.")
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Networks of your own, as `idf weights --out` leaves them, in place of those that "
+        "ship; --out then says where the rows go.",
+    ),
+]
 
 # settings that are options of their own, never --set
-OWN_OPTIONS = ("preset", "seed", "data_root", "video", "landmarks", "start", "skip_bad")
+OWN_OPTIONS = (
+    "preset",
+    "seed",
+    "data_root",
+    "video",
+    "landmarks",
+    "start",
+    "skip_bad",
+    "weights_folder",
+)
 
 
 def parse_settings(texts: Iterable[str], options: dict[str, str]) -> dict[str, Any]:
@@ -107,6 +124,18 @@ def find_data(folder: str) -> str:
             f"There is no data folder {folder}: give the one that holds CelebA "
             "(see data/README.md)."
         )
+    return str(path.resolve())
+
+
+def find_weights(folder: str, out: str) -> str:
+    """The absolute path of --weights, empty without it. Their rows are none of data/results."""
+    if not folder:
+        return ""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"There is no folder {folder}: `idf weights --out {folder}` makes it.")
+    if not out:
+        raise UserError("--weights measures networks of your own: name a file for the rows, --out.")
     return str(path.resolve())
 
 

@@ -3,13 +3,14 @@
 A cell at a time; a stopped call goes on where it was. What T is: idf/data/transforms.py.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
-from idf.commands.measuring import DATASETS, measure_into
+from idf.commands.measuring import DATASETS, measure_into, open_config
 from idf.commands.options import (
     Data,
     Images,
@@ -18,17 +19,17 @@ from idf.commands.options import (
     Resume,
     SkipBad,
     TableOnly,
+    Weights,
     check_choices,
     check_writable,
-    find_data,
 )
 from idf.commands.readme import write_table
-from idf.config import RESULTS, ROOT, Config, load_config
+from idf.config import RESULTS, ROOT
 from idf.data.files import read_json_rows
 from idf.data.transforms import KINDS, TRANSFORMS, name_of
 from idf.figures.tables import markdown
 from idf.methods import METHODS
-from idf.zoo.cells import Cell, cells_that_ship, transformed
+from idf.zoo.cells import Cell, cells_of, that_ship, transformed
 from idf.zoo.grid import CODELESS, EDITORS, GRAY_BOX
 
 FILE = RESULTS / "robustness.json"
@@ -72,6 +73,7 @@ def main(
     images: Images = 200,
     jobs: Jobs = 1,
     resume: Resume = False,
+    weights: Weights = "",
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -82,23 +84,21 @@ def main(
     check_choices("--editors", editors, FORGERS)
     check_choices("--methods", methods, METHODS_MEASURED)
     check_choices("--transforms", transforms, TRANSFORMS)
-    config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
+    config = open_config(preset, data, skip_bad, weights, out)
     file = Path(out or FILE)
     check_writable(file.parent)
-    cells = cells_of(config, editors, methods or METHODS_MEASURED, transforms or TRANSFORMS)
+    plain = plain_cells(editors, methods or METHODS_MEASURED)
+    cells = transformed(that_ship(config, plain), transforms or TRANSFORMS)
     failed = measure_into(file, config, cells, images, jobs, resume, in_order)
     if file == FILE:
         write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
     return 1 if failed else 0
 
 
-def cells_of(
-    config: Config, editors: list[str], methods: list[str], transforms: list[str]
-) -> list[Cell]:
-    """The cells whose weights are there; PGD on a forger's own weights meets one gray-box alone."""
-    plain = cells_that_ship(config, editors, methods, (EPS,), (SEED,))
-    plain = [cell for cell in plain if cell.method != WHITE_BOX or cell.editor not in GRAY_BOX[1:]]
-    return transformed(plain, transforms)
+def plain_cells(editors: Iterable[str], methods: Iterable[str]) -> list[Cell]:
+    """The cells, before T; PGD on a forger's own weights meets one of the gray-box alone."""
+    cells = cells_of(editors, methods, (EPS,), (SEED,))
+    return [cell for cell in cells if cell.method != WHITE_BOX or cell.editor not in GRAY_BOX[1:]]
 
 
 def in_order(rows: dict[tuple, dict]) -> list[dict]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from idf.commands.measuring import DATASETS, measure_into
+from idf.commands.measuring import DATASETS, measure_into, open_config
 from idf.commands.options import (
     Data,
     Images,
@@ -15,16 +15,16 @@ from idf.commands.options import (
     Resume,
     SkipBad,
     TableOnly,
+    Weights,
     check_choices,
     check_writable,
-    find_data,
 )
 from idf.commands.readme import write_table
-from idf.config import MOST_SEED, RESULTS, ROOT, UserError, load_config
+from idf.config import MOST_SEED, RESULTS, ROOT
 from idf.data.files import read_json_rows
 from idf.figures.tables import markdown, printed, spread
 from idf.methods import METHODS
-from idf.zoo.cells import cells_that_ship
+from idf.zoo.cells import cells_of, that_ship
 from idf.zoo.grid import EDITORS, NETWORKS
 
 FILE = RESULTS / "table1.json"
@@ -66,14 +66,6 @@ Editors = Annotated[
 ]
 Methods = Annotated[list[str], typer.Option(metavar="NAME ...", help="By default all.")]
 Strengths = Annotated[list[float], typer.Option("--eps", metavar="NUMBER ...")]
-Weights = Annotated[
-    str,
-    typer.Option(
-        metavar="FOLDER",
-        help="Networks of your own, as `idf weights --out` leaves them, in place of those that "
-        "ship; --out then says where the rows go.",
-    ),
-]
 Out = Annotated[str, typer.Option(metavar="FILE", help="By default data/results/table1.json.")]
 
 
@@ -98,30 +90,16 @@ def main(
         return 0
     check_choices("--editors", editors, EDITORS)
     check_choices("--methods", methods, METHODS_MEASURED)
-    config = load_config(preset, data_root=find_data(data), skip_bad=skip_bad)
+    config = open_config(preset, data, skip_bad, weights, out)
     for eps in strengths:
         config.changed(eps=eps)  # raises UserError for one out of range
-    folder = find_weights(weights, out) or config.weights
     file = Path(out or FILE)
     check_writable(file.parent)
-    cells = cells_that_ship(
-        config, editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds, folder
-    )
-    failed = measure_into(file, config, cells, images, jobs, resume, with_bounds, folder)
+    cells = cells_of(editors or EDITORS, methods or METHODS_MEASURED, strengths, seeds)
+    failed = measure_into(file, config, that_ship(config, cells), images, jobs, resume, with_bounds)
     if file == FILE:
         write_table(ROOT / "README.md", readme_table(read_json_rows(FILE)), MARKS)
     return 1 if failed else 0
-
-
-def find_weights(folder: str, out: str) -> Path | None:
-    """The folder of --weights, None without it. Their rows are none of data/results."""
-    if not folder:
-        return None
-    if not Path(folder).is_dir():
-        raise UserError(f"There is no folder {folder}: `idf weights --out {folder}` makes it.")
-    if not out:
-        raise UserError("--weights measures networks of your own: name a file for the rows, --out.")
-    return Path(folder)
 
 
 def with_bounds(rows: dict[tuple, dict]) -> list[dict]:

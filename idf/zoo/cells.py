@@ -86,9 +86,9 @@ def networks_behind(cell: Cell) -> tuple[str, ...]:
     return cell.target.name, SURROGATE
 
 
-def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> str:
+def weights_behind(config: Config, cell: Cell) -> str:
     """The digests of the networks that a cell rests on: where they change, its row is old."""
-    manifest = read_manifest(folder or config.weights)
+    manifest = read_manifest(config.weights)
     if cell.poisoners:
         manifest |= read_manifest(cell.poisoners)
     if cell.adapted:
@@ -97,18 +97,18 @@ def weights_behind(config: Config, cell: Cell, folder: Path | None = None) -> st
     return "-".join(manifest[name]["sha256"][:8] for name in names)
 
 
-def measure(config: Config, cell: Cell, images: int, folder: Path | None = None) -> dict:
+def measure(config: Config, cell: Cell, images: int) -> dict:
     """The row of one cell, on the first `images` held-out faces.
 
     With a transformation: edit_success and reconstruction_l1 are those of T(x), psnr is that of
     T(x') beside T(x), transform_psnr that of T(x) beside x; lpips is left out.
     """
     own, depends = cell.target, depends_on_target(cell.method)
-    forger, faces, facts = _forger(config, own, cell.transform, images, folder)
+    forger, faces, facts = _forger(config, own, cell.transform, images)
     made = replace(cell, transform="")
     if depends != "weights":
         made = replace(made, editor=depends and own.network, adapted=None)
-    x_infected = _published(config, made, images, folder)
+    x_infected = _published(config, made, images)
     rounded, features, more = True, ("lpips",), {"variant": cell.variant} if cell.variant else {}
     if cell.transform:
         transform = TRANSFORMS[cell.transform]
@@ -118,7 +118,7 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
     def protect(x: Tensor, c: Tensor, start: int) -> Tensor:
         return x_infected[..., start : start + len(x), :, :, :]
 
-    clean = _clean(config, own, cell.transform, images, folder)
+    clean = _clean(config, own, cell.transform, images)
     measured = defence(forger, protect, faces, features=features, clean=clean, rounded=rounded)
     return {
         "dataset": config.dataset,
@@ -133,24 +133,24 @@ def measure(config: Config, cell: Cell, images: int, folder: Path | None = None)
         **facts,
         "images": len(faces),
         "seed": cell.seed,
-        "weights": weights_behind(config, cell, folder),
+        "weights": weights_behind(config, cell),
         "hardware": hardware(),
     }
 
 
 def measure_all(
-    config: Config, cells: list[Cell], images: int, jobs: int, folder: Path | None = None
+    config: Config, cells: list[Cell], images: int, jobs: int
 ) -> Iterator[tuple[Cell, dict | Exception]]:
     """Each cell with its row as it becomes ready, or with what went wrong: the others go on."""
     if jobs == 1:
         for cell in cells:
             try:
-                yield cell, measure(config, cell, images, folder)
+                yield cell, measure(config, cell, images)
             except Exception as error:
                 yield cell, error
         return
     with worker_pool(jobs) as pool:
-        waiting = {pool.submit(measure, config, cell, images, folder): cell for cell in cells}
+        waiting = {pool.submit(measure, config, cell, images): cell for cell in cells}
         try:
             for future in as_completed(waiting):
                 error = future.exception()
@@ -163,14 +163,12 @@ def measure_all(
 
 
 @lru_cache(maxsize=32)
-def _forger(
-    config: Config, own: Target, transform: str, images: int, folder: Path | None
-) -> tuple[Forger, Faces, dict]:
+def _forger(config: Config, own: Target, transform: str, images: int) -> tuple[Forger, Faces, dict]:
     """An editor with the judge for its domains, the faces it is sent, and its clean quality."""
-    forger = forger_with(config, own, folder)
+    forger = forger_with(config, own)
     domains = forger.domains
     faces = _received(config, domains, transform, images)
-    accuracy = _judge_accuracy(config, images, folder)
+    accuracy = _judge_accuracy(config, images)
     facts = {
         **clean_quality(forger, faces),
         "judge_accuracy": sum(accuracy[domain] for domain in domains) / len(domains),
@@ -182,8 +180,8 @@ def _forger(
 
 # a table of many transformations has done with one before it takes the next
 @lru_cache(maxsize=len(EDITORS))
-def _clean(config: Config, own: Target, transform: str, images: int, folder: Path | None) -> Tensor:
-    forger, faces, _ = _forger(config, own, transform, images, folder)
+def _clean(config: Config, own: Target, transform: str, images: int) -> Tensor:
+    forger, faces, _ = _forger(config, own, transform, images)
     return clean_forgeries(forger, faces)
 
 
@@ -209,14 +207,14 @@ def _psnr(faces: Faces, others: Faces) -> float:
 
 
 @lru_cache(maxsize=1)
-def _judge_accuracy(config: Config, images: int, folder: Path | None) -> dict[str, float]:
+def _judge_accuracy(config: Config, images: int) -> dict[str, float]:
     faces = _faces(config, judged_domains(config), images)
-    return judge_accuracy(load_judge(config, folder), faces)
+    return judge_accuracy(load_judge(config), faces)
 
 
 # as many as there are ways to make x' in a table that takes one transformation after the other
 @lru_cache(maxsize=24)
-def _published(config: Config, cell: Cell, images: int, folder: Path | None) -> Tensor:
+def _published(config: Config, cell: Cell, images: int) -> Tensor:
     """x' of all held-out faces (N, 3, S, S); (J, N, 3, S, S) where each class has its own.
 
     cell.editor: that of the forger, or its architecture, where the method knows it; else empty.
@@ -226,13 +224,13 @@ def _published(config: Config, cell: Cell, images: int, folder: Path | None) -> 
     if cell.variant:
         poisoners[method] = VARIANTS[cell.variant].load(config, seed, cell.poisoners)
     elif method in POISONERS:
-        poisoners[method] = load_grid_poisoner(config, method, seed, folder)
+        poisoners[method] = load_grid_poisoner(config, method, seed)
     elif method in MADE:
-        poisoners[method] = make(config, method, folder)
-    surrogate = EDITORS[SURROGATE].load(config, folder)
+        poisoners[method] = make(config, method)
+    surrogate = EDITORS[SURROGATE].load(config)
     target, domains = None, config.domains
     if editor in EDITORS:
-        target = cell.target.load(config, folder)
+        target = cell.target.load(config)
         domains = cell.target.config(config).domains
     elif editor:
         target = make_editor(config, editor)
@@ -267,18 +265,9 @@ def cells_of(
     return cells
 
 
-def cells_that_ship(
-    config: Config,
-    editors: Iterable[str],
-    methods: Iterable[str],
-    strengths: Iterable[float],
-    seeds: Iterable[int],
-    folder: Path | None = None,
-) -> list[Cell]:
-    """Those of cells_of whose weights are there."""
-    folder = folder or config.weights
-    cells = cells_of(editors, methods, strengths, seeds)
-    return [cell for cell in cells if ships(folder, "judge", *networks_behind(cell))]
+def that_ship(config: Config, cells: Iterable[Cell]) -> list[Cell]:
+    """Those whose weights are there."""
+    return [cell for cell in cells if ships(config.weights, "judge", *networks_behind(cell))]
 
 
 def transformed(cells: Iterable[Cell], transforms: Iterable[str]) -> list[Cell]:

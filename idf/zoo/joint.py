@@ -7,6 +7,7 @@ the other order, and noise.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -98,20 +99,23 @@ class Joint:
 def open_joint(
     config: Config, film_config: FilmConfig, film: Frames, poisons: list[str], work: Path
 ) -> Joint:
-    """Loads the PGs. Raises UserError where those of scenario 1 do not ship for these settings."""
+    """Loads the PGs. Raises UserError where those of scenario 1 are missing.
+
+    Scenario 2's, too, is one of one's own where scenario 1's are: trained in `work`.
+    """
     poisoners = {name: load_grid_poisoner(config, name, SEED) for name in poisons}
-    poisoners[FILM] = film_poisoner(film_config, film, work)
+    poisoners[FILM] = film_poisoner(film_config, film, work, shipped=not config.weights_folder)
     return Joint(config, film_config, film, poisoners)
 
 
-def film_poisoner(config: FilmConfig, film: Frames, work: Path) -> nn.Module:
-    """Scenario 2's PG: the shipped one where it was made for this film, else trained in `work`."""
+def film_poisoner(config: FilmConfig, film: Frames, work: Path, shipped: bool) -> nn.Module:
+    """Scenario 2's PG: the shipped one, where asked for and made for this film; else trained."""
     own = config.changed(seed=SEED)
-    try:
-        return film_recipes.load(own, "poisoner")
-    except UserError:
-        parser = film_recipes.fitting_parser(own, work) if own.poisoner.masked else None
-        return frozen(film_recipes.poisoner_for("ours", own, film, work, parser).best)
+    if shipped:
+        with suppress(UserError):
+            return film_recipes.load(own, "poisoner")
+    parser = film_recipes.fitting_parser(own, work) if own.poisoner.masked else None
+    return frozen(film_recipes.poisoner_for("ours", own, film, work, parser).best)
 
 
 # The published film

@@ -105,9 +105,9 @@ def changed_settings(config: Config | FilmConfig) -> dict:
     Without what has entries of its own, and places of this machine.
     """
     stated = ("preset", "seed", "domains", "size", "data_root", "video", "landmarks")
+    places = ("weights_folder", "parser.checkpoint")
     settings = config.differences()
-    settings.pop("parser.checkpoint", None)
-    return {name: value for name, value in settings.items() if name not in stated}
+    return {name: value for name, value in settings.items() if name not in stated + places}
 
 
 def hardware() -> str:

@@ -1,7 +1,6 @@
 """PGs without shipped weights: those that need no training, and a peer that needs minutes."""
 
 from functools import lru_cache
-from pathlib import Path
 
 from torch import nn
 
@@ -16,13 +15,10 @@ MADE = ("untrained-pg", "keyless-untrained", "universal")
 
 
 @lru_cache(maxsize=len(MADE))
-def make(config: Config, method: str, folder: Path | None = None) -> nn.Module:
-    """What stands in PG's place for one of MADE, frozen; each process makes it once.
-
-    folder: of SM's weights, by default those that ship.
-    """
+def make(config: Config, method: str) -> nn.Module:
+    """What stands in PG's place for one of MADE, frozen; each process makes it once."""
     if method == "universal":
-        surrogate = EDITORS[SURROGATE].load(config, folder)
+        surrogate = EDITORS[SURROGATE].load(config)
         return find_universal([surrogate], open_faces(config, "surrogate"), config)
     if method == "keyless-untrained":
         config = poisoner_config(config, "keyless", 0)

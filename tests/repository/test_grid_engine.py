@@ -17,14 +17,27 @@ from pathlib import Path
 import pytest
 
 from idf.commands.reenact import METHODS as FILM_METHODS
+from idf.commands.robustness import FORGERS, METHODS_MEASURED
 from idf.config import ROOT
-from idf.zoo.grid import EDITORS, OF_ONE_FORGER, POISONERS, SEEDS, THROUGH
+from idf.zoo.ablations import VARIANTS
+from idf.zoo.adaptive import DIETS
+from idf.zoo.grid import (
+    CODELESS,
+    EDITORS,
+    GRAY_BOX,
+    OF_ONE_FORGER,
+    POISONERS,
+    SEEDS,
+    THROUGH,
+    poisoner_name,
+)
 from idf.zoo.load import CRITIC, SURROGATE
 from idf.zoo.manifest import check_manifest, read_manifest
 from idf.zoo.recipes import ALL, needs
 
 GRID = Path("runs/grid/smoke/procedural")
 PG, LENGTH = "poisoner_ours_0", 40
+NOISE, WAYS, VARIANT = ["random-colour"], ["none", "jpeg-75"], "no-bs"
 TINY = (
     f"editors=[{SURROGATE}]",
     "seeds=[0]",
@@ -57,19 +70,30 @@ def files(folder):
     return {path.stem: path.stat().st_mtime_ns for path in weights}
 
 
+def jobs_in(said):
+    """{rule: number of jobs} of a dry run."""
+    table = re.findall(r"(?m)^(\w+) +(\d+)$", said.partition("Job stats:")[2])
+    return {name: int(count) for name, count in table}
+
+
 def test_a_dry_run_lists_every_network_cell_and_film(tmp_path):
     status, said = run(tmp_path, "--dry-run")
     assert status == 0
-    jobs = dict(re.findall(r"(?m)^(\w+) +(\d+)$", said.partition("Job stats:")[2]))
     # PGs that may query a forger, or know it, meet that one alone
     of_all = [method for method in POISONERS if method not in (*OF_ONE_FORGER, *THROUGH)]
-    of_pgs = len(SEEDS) * (len(of_all) * len(EDITORS) + len(OF_ONE_FORGER))
-    networks = [name for name in ALL if not any(f"_{method}_" in name for method in THROUGH)]
-    wanted = {"network": len(networks), "cells": len(EDITORS) + of_pgs, "parser": 1}
-    wanted |= {"film": len(SEEDS) * len(FILM_METHODS), "table1": 1, "films": 1, "all": 1}
-    assert {name: int(count) for name, count in jobs.items()} == wanted | {
-        "total": sum(wanted.values())
-    }
+    table1 = len(EDITORS) * (1 + len(SEEDS) * len(of_all)) + len(SEEDS) * len(OF_ONE_FORGER)
+    # one seed of PG; the queried forger is one of the four
+    of_all = [method for method in POISONERS if method in METHODS_MEASURED]
+    robustness = len(FORGERS) * len(of_all) + 1
+    of_one_seed = [poisoner_name(method, seed) for method in THROUGH for seed in SEEDS[1:]]
+    networks = [name for name in ALL if name not in of_one_seed]
+    wanted = {"network": len(networks), "cells": table1 + robustness, "parser": 1}
+    wanted |= {"ablation": len(SEEDS) * len(VARIANTS), "adapted": len(GRAY_BOX) * len(DIETS)}
+    wanted |= {"film": len(SEEDS) * len(FILM_METHODS), "both": 1 + len(SEEDS)}
+    tables = ("table1", "robustness", "ablations", "adaptive", "films", "joint")
+    wanted |= dict.fromkeys((*tables, "all"), 1)
+    assert jobs_in(said) == wanted | {"total": sum(wanted.values())}
+    assert f"{sum(wanted.values())} jobs" in (ROOT / "README.md").read_text()
     inputs = re.findall(r"input: (.*)\n +output: \S*/([\w-]+)\.safetensors", said)
     given = {name: tuple(Path(one).stem for one in line.split(", ")) for line, name in inputs}
     assert given == {name: needs(name) for name in networks if needs(name)}
@@ -129,9 +153,39 @@ def test_the_grid_leaves_weights_with_their_manifest_and_a_table(done):
     assert "--weights WEIGHTS" in row["command"] and "/" not in row["command"]
 
 
+def test_the_other_tables_are_made_from_the_same_networks(done):
+    before = files(done)
+    own = ["editors=[]", f"methods={NOISE}", f"transforms={WAYS}", f"variants=[{VARIANT}]"]
+    status, said = run(done, "robustness", "ablations", config=[*TINY[1:], *own])
+    assert status == 0, said
+    assert before.items() < files(done).items()
+    assert set(files(done)) - set(before) == {*GRAY_BOX, CODELESS}
+    rows = json.loads((done / GRID / "robustness.json").read_text())
+    assert {(row["target"], row["target_seed"]) for row in rows} == {
+        (EDITORS[name].kind, EDITORS[name].seed) for name in FORGERS
+    }
+    assert {(row["method"], row["transform"]) for row in rows} == {
+        (method, way) for method in NOISE for way in WAYS
+    }
+    rows = json.loads((done / GRID / "ablations.json").read_text())
+    assert {(row["variant"], row["seed"], row["images"]) for row in rows} == {(VARIANT, 0, 4)}
+    assert {row["target_seed"] for row in rows} == {0, 1, 2, 3}
+    made = read_manifest(done / GRID / "checkpoints" / "ablations")
+    assert made[poisoner_name(VARIANT, 0)]["iterations"] == 2
+
+
+def test_both_defences_are_listed_where_the_film_fits_the_faces(tmp_path):
+    """A filmed person is edited by editors of photos."""
+    video = tmp_path / "person.mp4"
+    video.touch()
+    status, said = run(tmp_path, "--dry-run", config=[f"video={video}"])
+    assert status == 0
+    assert "film" in jobs_in(said) and not {"joint", "both"} & set(jobs_in(said))
+
+
 def test_a_failing_cell_leaves_the_others_done_and_nothing_is_repeated(done):
     before = files(done)
-    for folder in ("cells", "checkpoints/cells"):
+    for folder in ("table1", "checkpoints/table1"):
         shutil.rmtree(done / GRID / folder)
     (done / GRID / "table1.json").unlink()
     (done / GRID / "weights" / f"{PG}.safetensors").write_bytes(b"damaged")
@@ -141,7 +195,7 @@ def test_a_failing_cell_leaves_the_others_done_and_nothing_is_repeated(done):
     # the same networks, and of the cells the one that needs no PG
     rules = Counter(re.findall(r"(?m)^(?:local)?rule (\w+):$", said))
     assert rules == {"cells": 2}
-    (other,) = (done / GRID / "cells").iterdir()
+    (other,) = (done / GRID / "table1").iterdir()
     assert [row["method"] for row in json.loads(other.read_text())] == ["brightened"]
     assert not (done / GRID / "table1.json").exists()
     assert files(done) | {PG: 0} == before | {PG: 0}

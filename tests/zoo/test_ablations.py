@@ -143,9 +143,9 @@ def test_a_variant_is_trained_and_measured(shipped, tmp_path, name):
     rows = []
     for editor in (SURROGATE, ANOTHER_NETWORK):
         cell = Cell(editor, variant.method, 0.05, variant=name, poisoners=tmp_path)
-        row = cells.measure(CONFIG, cell, 4, shipped)
+        row = cells.measure(CONFIG, cell, 4)
         assert cells.key_of(row) == cell.key(CONFIG) and row["variant"] == name
-        assert row["psnr"] > 31 and row["weights"] == weights_behind(CONFIG, cell, shipped)
+        assert row["psnr"] > 31 and row["weights"] == weights_behind(CONFIG, cell)
         assert row["weights"].endswith(entry["sha256"][:8])
         rows.append(row)
     # as the summary stands, PG_best is the one that does least: here one that does nothing yet

@@ -7,7 +7,7 @@ import pytest
 from idf.commands import main, table1
 from idf.config import load_config
 from idf.zoo import cells
-from idf.zoo.cells import Cell, cells_that_ship, key_of
+from idf.zoo.cells import Cell, cells_of, key_of, that_ship
 from idf.zoo.grid import EDITORS, OF_ONE_FORGER, QUERIED, TUNED, poisoner_name
 from idf.zoo.load import SURROGATE
 from idf.zoo.manifest import read_manifest
@@ -43,29 +43,30 @@ def call(tmp_path, *options):
 
 
 def test_only_what_ships_is_a_cell(folder):
-    found = cells_that_ship(CONFIG, EDITORS, ("tiles", "keyless"), (0.02, 0.05), (0, 1), folder)
+    config = CONFIG.changed(weights_folder=str(folder))
+    found = that_ship(config, cells_of(EDITORS, ("tiles", "keyless"), (0.02, 0.05), (0, 1)))
     assert set(found) == {Cell(name, "tiles", eps) for name in STORED for eps in (0.02, 0.05)}
 
 
 @pytest.fixture
 def empty_files(tmp_path):
-    """A folder with a file for everything, without weights."""
+    """Settings with a folder that has a file for everything, without weights."""
     for name in ALL:
         (tmp_path / f"{name}.safetensors").touch()
-    return tmp_path
+    return CONFIG.changed(weights_folder=str(tmp_path))
 
 
 @pytest.mark.parametrize("method", OF_ONE_FORGER)
 def test_who_may_query_a_forger_or_knows_it_meets_that_one_alone(empty_files, method):
-    found = cells_that_ship(CONFIG, EDITORS, (method,), (0.05,), (0, 1, 2), empty_files)
+    found = that_ship(empty_files, cells_of(EDITORS, (method,), (0.05,), (0, 1, 2)))
     assert found == [Cell(QUERIED[s], method, 0.05, s) for s in (0, 1, 2)]
     others = [name for name in EDITORS if name != QUERIED[1]]
-    assert not cells_that_ship(CONFIG, others, (method,), (0.05,), (1,), empty_files)
+    assert not that_ship(empty_files, cells_of(others, (method,), (0.05,), (1,)))
 
 
 def test_only_pg_has_several_seeds(empty_files):
     methods = ("keyless", "tiles")
-    found = cells_that_ship(CONFIG, (TUNED,), methods, (0.05,), (0, 1, 2), empty_files)
+    found = that_ship(empty_files, cells_of((TUNED,), methods, (0.05,), (0, 1, 2)))
     seeds = [(cell.method, cell.seed) for cell in found]
     assert seeds == [("keyless", 0), ("keyless", 1), ("keyless", 2), ("tiles", 0)]
 
@@ -81,7 +82,8 @@ def test_a_row_rests_on_editor_surrogate_and_pg(tmp_path):
         digests = {STORED[1]: "a", SURROGATE: "b", poisoner_name("ours", 1): "c"} | changed
         manifest = {name: {"sha256": digest * 64} for name, digest in digests.items()}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        return cells.weights_behind(CONFIG, Cell(STORED[1], method, 0.05, 1), tmp_path)
+        config = CONFIG.changed(weights_folder=str(tmp_path))
+        return cells.weights_behind(config, Cell(STORED[1], method, 0.05, 1))
 
     assert stands_for("ours") == "aaaaaaaa-bbbbbbbb-cccccccc"
     assert stands_for("tiles") == "aaaaaaaa-bbbbbbbb"
@@ -168,7 +170,7 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(shipped, tmp_path, monk
 
 
 def test_networks_of_ones_own_are_measured(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("idf.config.Config.weights", tmp_path / "none")
+    monkeypatch.setattr("idf.config.WEIGHTS", tmp_path / "none")
     assert call(tmp_path) == (0, []), "nothing ships here"
     status, rows = call(tmp_path, "--weights", str(folder))
     assert status == 0 and len(rows) == len(STORED) * len(METHODS)
@@ -186,8 +188,10 @@ def test_networks_of_ones_own_are_measured(folder, tmp_path, monkeypatch, capsys
 
 def test_several_processes_measure_the_same(shipped, tmp_path):
     _, alone = call(tmp_path)
-    few = cells_that_ship(CONFIG, EDITORS, ("brightened",), (0.05,), (0,), shipped)
-    rows = dict(cells.measure_all(CONFIG, few, 4, 2, shipped))
+    # what is patched here is not patched in another process
+    config = CONFIG.changed(weights_folder=str(shipped))
+    few = that_ship(config, cells_of(EDITORS, ("brightened",), (0.05,), (0,)))
+    rows = dict(cells.measure_all(config, few, 4, 2))
     stored = {key_of(row): row for row in alone}
     for cell, row in rows.items():
         assert row["l2"] == pytest.approx(stored[cell.key(CONFIG)]["l2"], rel=1e-4)

@@ -121,8 +121,8 @@ def test_the_digest_knows_what_a_film_rests_on(joint):
 
 
 def test_the_pg_of_the_film_is_trained_where_none_fits(joint, shipped_parser, tmp_path):
-    own = film_poisoner(joint.film_config, joint.film, tmp_path)
-    again = film_poisoner(joint.film_config.changed(seed=5), joint.film, tmp_path)
+    own = film_poisoner(joint.film_config, joint.film, tmp_path, shipped=True)
+    again = film_poisoner(joint.film_config.changed(seed=5), joint.film, tmp_path, shipped=True)
     pairs = zip(own.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(p, q) for p, q in pairs), "of the forger it knows no seed"
 
