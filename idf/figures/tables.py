@@ -74,6 +74,7 @@ def table_of_networks(rows: list[dict], title: str) -> str:
             "random noise": summary["random-noise"],
             "brightened": summary["brightened"],
             "PG (ours)": summary["ours"],
+            "without alternation": summary["ours-no-ats"],
             "DSR of M2, M'": ", ".join(spread(100 * values, 0, "%") for values in dsr),
             "expression error of M, M2, M'": ", ".join(spread(values) for values in errors),
         }
