@@ -28,7 +28,7 @@ run: .venv/.installed-run $(if $(VIDEO),.venv/.installed-video)  ## execute the 
 test: .venv/.installed-test  ## check the style, run all tests, notebooks included
 	@$(BIN) -m ruff format --check --quiet
 	@$(BIN) -m ruff check --quiet
-	@$(BIN) -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN) -m pytest -q -n 2 --dist loadfile
 
 lab: .venv/.installed-run  ## open the notebooks in JupyterLab
 	@$(BIN) -m jupyterlab --notebook-dir=.

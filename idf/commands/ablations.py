@@ -1,7 +1,7 @@
 """`idf ablations`: what each part of PG's training is worth (Figure 7 and beyond).
 
 A PG at a time is trained where its weights are missing, and measured; a stopped call goes on where
-it was. Editors and judge are those that ship.
+it was. Editors and judge are those that ship, or those of --weights.
 """
 
 from pathlib import Path
@@ -68,7 +68,7 @@ def main(
         return 0
     check_choices("--variants", variants, VARIANTS)
     check_choices("--seeds", map(str, seeds), map(str, SEEDS))
-    config = open_config(preset, data, skip_bad, weights, out, changes)
+    config = open_config(preset, data, skip_bad, weights, changes, {"--out": out, "--work": work})
     poisoners = Path(work or ROOT / "runs" / "ablations" / f"{preset}-{config.dataset}")
     file = Path(out or FILE)
     check_writable(poisoners, file.parent)

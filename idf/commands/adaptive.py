@@ -85,7 +85,8 @@ def main(
     check_choices("--editors", editors, GRAY_BOX)
     check_choices("--diets", diets, DIETS)
     check_choices("--methods", methods, METHODS_MEASURED)
-    config = open_config(preset, data, skip_bad, weights, out, changes)
+    places = {"--work": work} if train_only else {"--out": out, "--work": work}
+    config = open_config(preset, data, skip_bad, weights, changes, places)
     folder = Path(work or ROOT / "runs" / "adaptive" / f"{preset}-{config.dataset}")
     file = Path(out or FILE)
     check_writable(folder, file.parent)

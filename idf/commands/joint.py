@@ -22,6 +22,7 @@ from idf.commands.options import (
     Weights,
     Work,
     check_choices,
+    check_places,
     check_writable,
     find_landmarks,
     find_video,
@@ -49,7 +50,7 @@ from idf.zoo.joint_forgeries import (
 from idf.zoo.manifest import command
 
 FILE = RESULTS / "joint.json"
-FIGURE = "joint-{}.png"  # in the folder of checkpoints
+FIGURE = "joint-{}-{}.png"  # in the folder of checkpoints
 MARKS = ("<!-- joint: written by `idf joint` -->", "<!-- end of joint -->")
 
 Poisons = Annotated[
@@ -87,7 +88,9 @@ def main(
     sources = {"video": find_video(video), "landmarks": find_landmarks(landmarks), "start": start}
     # editors of photos serve a filmed person; no folder of pictures is read for them
     photos = "photos" if video else ""
-    config = load_config(preset, data_root=photos, weights_folder=find_weights(weights, out))
+    config = load_config(preset, data_root=photos, weights_folder=find_weights(weights))
+    if weights:
+        check_places({"--out": out, "--work": work})
     film_config = load_film_config(preset, size=config.size, **sources)
     checkpoints = Path(work or ROOT / "runs" / "reenact" / f"{preset}-{film_config.dataset}")
     file = Path(out or FILE)
@@ -153,7 +156,7 @@ def in_order(rows: dict[tuple, dict]) -> list[dict]:
 def draw(joint: Joint, poisons: list[str], seed: int, work: Path) -> None:
     """Figure 8, a sheet for each PG of scenario 1, beside the checkpoints."""
     for poison in poisons:
-        file = work / FIGURE.format(poison)
+        file = work / FIGURE.format(poison, seed)
         sheet = contact(joint, poison, seed, work)
         figure = joint_sheet(sheet, f"Scenario 1's PG: {METHODS[poison].legend}")
         figure.savefig(file)

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from idf.commands.options import find_data, find_weights, parse_settings
-from idf.config import Config, UserError, load_config
+from idf.commands.options import check_places, find_data, find_weights, parse_settings
+from idf.config import Config, load_config
 from idf.data.faces import open_faces
 from idf.data.files import read_json_rows, save_json
 from idf.zoo.cells import Cell, key_of, measure_all, weights_behind
@@ -14,19 +14,33 @@ from idf.zoo.manifest import command
 DATASETS = {"procedural": "Procedural faces", "celeba": "CelebA"}
 
 
+# settings that are options of these commands
+OPTIONS = {
+    "preset": "--preset",
+    "data_root": "--data",
+    "skip_bad": "--skip-bad",
+    "weights_folder": "--weights",
+}
+
+
 def open_config(
-    preset: str, data: str, skip_bad: bool, weights: str, out: str, changes: Iterable[str] = ()
+    preset: str,
+    data: str,
+    skip_bad: bool,
+    weights: str,
+    changes: Iterable[str],
+    places: dict[str, str],
 ) -> Config:
     """The settings of a command that measures editors, by its options.
 
-    changes: of --set. Rows of other settings than a preset's are none of data/results: raises
-    UserError where `out` names no file for them.
+    changes: of --set. places: as check_places takes them. Raises UserError for a wrong value.
     """
-    settings = parse_settings(changes, {"seed": "--seeds"})
-    if settings and not out:
-        raise UserError("--set makes other rows than the stored ones: name a file for them, --out.")
-    sources = {"data_root": find_data(data), "weights_folder": find_weights(weights, out)}
-    return load_config(preset, skip_bad=skip_bad, **sources, **settings)
+    settings = parse_settings(changes, OPTIONS)
+    sources = {"data_root": find_data(data), "weights_folder": find_weights(weights)}
+    config = load_config(preset, skip_bad=skip_bad, **sources, **settings)
+    if weights or settings:
+        check_places(places)
+    return config
 
 
 def measure_into(
@@ -43,6 +57,8 @@ def measure_into(
     resume: leave out those whose row is there, of as many faces and of the same weights. arrange:
     the rows {key: row} in the order in which they are stored.
     """
+    if not cells:
+        print("Nothing to measure: the networks that this rests on are not there.")
     rows = {key_of(row): row for row in read_json_rows(file)}
     if resume:
         count = len(open_faces(config, "test", limit=images))

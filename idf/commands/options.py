@@ -127,16 +127,28 @@ def find_data(folder: str) -> str:
     return str(path.resolve())
 
 
-def find_weights(folder: str, out: str) -> str:
-    """The absolute path of --weights, empty without it. Their rows are none of data/results."""
+def find_weights(folder: str) -> str:
+    """The absolute path of --weights; empty for the networks that ship."""
     if not folder:
         return ""
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise UserError(f"There is no folder {folder}: `idf weights --out {folder}` makes it.")
-    if not out:
-        raise UserError("--weights measures networks of your own: name a file for the rows, --out.")
     return str(path.resolve())
+
+
+def check_places(places: dict[str, str]) -> None:
+    """{--out or --work: its value}, of a command that leaves the settings and networks that ship.
+
+    Raises UserError for an empty one: by default it would be the place of the stored results.
+    """
+    wanted = {"--out": "name a file for the rows", "--work": "name a folder for the networks"}
+    for option, place in places.items():
+        if not place:
+            raise UserError(
+                "--weights and --set make results of your own, apart from the stored ones: "
+                f"{wanted[option]}, {option}."
+            )
 
 
 def find_video(file: str) -> str:

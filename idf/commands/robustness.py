@@ -17,6 +17,7 @@ from idf.commands.options import (
     Jobs,
     Preset,
     Resume,
+    Set,
     SkipBad,
     TableOnly,
     Weights,
@@ -74,6 +75,7 @@ def main(
     jobs: Jobs = 1,
     resume: Resume = False,
     weights: Weights = "",
+    changes: Set = (),
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -84,7 +86,7 @@ def main(
     check_choices("--editors", editors, FORGERS)
     check_choices("--methods", methods, METHODS_MEASURED)
     check_choices("--transforms", transforms, TRANSFORMS)
-    config = open_config(preset, data, skip_bad, weights, out)
+    config = open_config(preset, data, skip_bad, weights, changes, {"--out": out})
     file = Path(out or FILE)
     check_writable(file.parent)
     plain = plain_cells(editors, methods or METHODS_MEASURED)

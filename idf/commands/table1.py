@@ -13,6 +13,7 @@ from idf.commands.options import (
     Jobs,
     Preset,
     Resume,
+    Set,
     SkipBad,
     TableOnly,
     Weights,
@@ -81,6 +82,7 @@ def main(
     jobs: Jobs = 1,
     resume: Resume = False,
     weights: Weights = "",
+    changes: Set = (),
     out: Out = "",
     table_only: TableOnly = False,
 ) -> int:
@@ -90,7 +92,7 @@ def main(
         return 0
     check_choices("--editors", editors, EDITORS)
     check_choices("--methods", methods, METHODS_MEASURED)
-    config = open_config(preset, data, skip_bad, weights, out)
+    config = open_config(preset, data, skip_bad, weights, changes, {"--out": out})
     for eps in strengths:
         config.changed(eps=eps)  # raises UserError for one out of range
     file = Path(out or FILE)

@@ -62,7 +62,7 @@ class Variant:
         return load_poisoner(self.config(config, seed), self.file_name(seed), folder)
 
     def train(self, config: Config, seed: int, work: Path) -> None:
-        """Checkpoints and weights go to `work`; SM and the forgers are those that ship."""
+        """Checkpoints and weights go to `work`; SM and the forgers are read."""
         name, changes = self.file_name(seed), dict(self.changes)
         train_grid_poisoner(
             config, self.method, seed, work, work, name, changes, editors=config.weights

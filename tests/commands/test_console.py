@@ -158,6 +158,26 @@ def test_what_is_no_setting_is_refused_with_an_option_that_the_command_has(name,
         assert set(re.findall(r"use (--[a-z-]+)", said)) <= options_of(name)
 
 
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "--weights" in options_of(name)])
+def test_networks_and_settings_of_ones_own_stay_apart_from_the_stored_results(
+    name, capsys, tmp_path
+):
+    """Neither the stored rows nor the folder of networks behind them is where they go."""
+    changes = [["--weights", str(tmp_path)]]
+    if "--set" in options_of(name):
+        changes.append(["--set", "poisoner.iterations=3"])
+    for words in changes:
+        asked = []
+        for option in [one for one in ("--out", "--work") if one in options_of(name)]:
+            assert main([name, "--preset", "smoke", *words]) == 2
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1 and said.rstrip().endswith(f", {option}.")
+            words += [option, str(tmp_path / "own")]
+            asked.append(option)
+        assert asked
+    assert not list(tmp_path.iterdir())
+
+
 NUMBERS = {  # option: values of a wrong type, sign or size
     "--seed": ("x", "-1", "1.5", "2147483648", "9" * 30),
     "--seeds": ("x", "-1", "1.5", "2147483648", "9" * 30),

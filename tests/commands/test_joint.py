@@ -67,7 +67,7 @@ def test_both_manipulations_are_tried_and_a_call_goes_on(shipped, tmp_path, monk
     status, rows = call(tmp_path, "--resume")
     jobs = jobs_of([0], ["keyless-no-ats"])
     assert status == 0 and len(jobs) == 17 and len(again) == 5 and not set(again) & set(done)
-    assert (tmp_path / "work" / FIGURE.format("keyless-no-ats")).exists()
+    assert (tmp_path / "work" / FIGURE.format("keyless-no-ats", 0)).exists()
 
     # five films that are edited twice; seven forgers, of which M has no row against itself
     assert len(rows) == 5 * 2 + 7 * 2 - 1 == len({key_of(row) for row in rows})

