@@ -127,6 +127,13 @@ def test_the_pg_of_the_film_is_trained_where_none_fits(joint, shipped_parser, tm
     assert all(torch.equal(p, q) for p, q in pairs), "of the forger it knows no seed"
 
 
+def test_beside_networks_of_ones_own_the_shipped_pg_is_not_read(
+    joint, shipped_parser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("idf.zoo.film_recipes.load", lambda *_: pytest.fail("the shipped PG"))
+    assert film_poisoner(joint.film_config, joint.film, tmp_path, shipped=False)
+
+
 # Frames as faces
 
 
