@@ -202,8 +202,7 @@ class ParserSettings(Settings):
 
     checkpoint: str = ""  # a public checkpoint (79999_iter.pth) instead of our own weights
     width: Width = 64
-    # px, to which faces are scaled
-    size: Annotated[int, Field(ge=64, le=2048, multiple_of=64)] = 512
+    size: Annotated[int, Field(ge=64, le=2048, multiple_of=64)] = 512  # px, of scaled faces
     iterations: Length = 80_000
     bf16: bool = True
 

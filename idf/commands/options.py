@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,29 +114,6 @@ def check_writable(*folders: Path) -> None:
             ) from None
 
 
-def find_data(folder: str) -> str:
-    """The absolute path of the data folder; empty for procedural faces."""
-    if not folder:
-        return ""
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise UserError(
-            f"There is no data folder {folder}: give the one that holds CelebA "
-            "(see data/README.md)."
-        )
-    return str(path.resolve())
-
-
-def find_weights(folder: str) -> str:
-    """The absolute path of --weights; empty for the networks that ship."""
-    if not folder:
-        return ""
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise UserError(f"There is no folder {folder}: `idf weights --out {folder}` makes it.")
-    return str(path.resolve())
-
-
 def check_places(places: dict[str, str]) -> None:
     """{--out or --work: its value}, of a command that leaves the settings and networks that ship.
 
@@ -151,22 +128,34 @@ def check_places(places: dict[str, str]) -> None:
             )
 
 
+def find_data(folder: str) -> str:
+    """The absolute path of the data folder; empty for procedural faces."""
+    return _find(
+        folder, Path.is_dir, "data folder", "give the one that holds CelebA (see data/README.md)"
+    )
+
+
+def find_weights(folder: str) -> str:
+    """The absolute path of --weights; empty for the networks that ship."""
+    return _find(folder, Path.is_dir, "folder", f"`idf weights --out {folder}` makes it")
+
+
 def find_video(file: str) -> str:
     """The absolute path of the video; empty for the procedural film."""
-    return _find_file(file, "video", "give an MP4, MOV or WebM file of one person speaking")
+    remedy = "give an MP4, MOV or WebM file of one person speaking"
+    return _find(file, Path.is_file, "video", remedy)
 
 
 def find_landmarks(file: str) -> str:
     """The absolute path of a video's landmarks; empty where dlib is to find them."""
-    return _find_file(
-        file, "landmark file", "give an .npz or .csv, or leave it out, then dlib finds them"
-    )
+    remedy = "give an .npz or .csv, or leave it out, then dlib finds them"
+    return _find(file, Path.is_file, "landmark file", remedy)
 
 
-def _find_file(file: str, kind: str, remedy: str) -> str:
-    if not file:
+def _find(place: str, is_there: Callable[[Path], bool], kind: str, remedy: str) -> str:
+    if not place:
         return ""
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise UserError(f"There is no {kind} {file}: {remedy}.")
+    path = Path(place).expanduser()
+    if not is_there(path):
+        raise UserError(f"There is no {kind} {place}: {remedy}.")
     return str(path.resolve())
